@@ -1,0 +1,1 @@
+"""MONAI bundles: built from a run folder, opened as data."""

@@ -1,0 +1,1 @@
+"""One module a command: arguments, one call, what is printed."""

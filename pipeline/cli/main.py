@@ -1,0 +1,91 @@
+"""The `unet` command: finds the sub-command's module, parses, calls it. Turns UserError into exit code 2; nothing heavy here."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from ..errors import UserError, nearest
+
+# name → one line for `unet --help`, in the order in which a newcomer needs them. The module is pipeline/cli/NAME.py and
+# holds DESCRIPTION, EXAMPLE, add_arguments(parser) and run(arguments) -> exit code.
+COMMANDS = {
+    "demo": "the whole chain on made-up CT scans, in a few minutes",
+    "doctor": "is this machine ready? each problem with its fix",
+    "manifest": "describe a data set: files, patients, folds, labels",
+    "check": "find everything that would spoil a training",
+    "network": "the table of the original U-Net: sizes, parameters, FLOPs",
+    "train": "train a U-Net on a manifest, tracked by MLflow",
+    "evaluate": "score predictions per case and structure",
+    "bundle": "package a training as a MONAI bundle",
+    "predict": "segment DICOM series or NIfTI files with a bundle",
+    "convert": "write a DICOM series as NIfTI, as it was read",
+    "ui": "open the MLflow page of all trainings",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that names the nearest option for a slip of typing, in one line."""
+
+    def __init__(self, **settings: object) -> None:
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **settings)  # type: ignore[arg-type]
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        parsed, unknown = self.parse_known_args(args, namespace)
+        for word in unknown:
+            if word.startswith("-"):
+                options = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
+                self.error(f"{word.split('=')[0]} is not an option{nearest(word.split('=')[0], options)}")
+            self.error(f"'{word}' is one argument too many")
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message.rstrip("."), where=self.prog, next=f"'{self.prog} --help' lists what there is.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Returns: 0 done, 2 bad input (one line on stderr), 130 stopped by Ctrl-C; a bug leaves as a traceback with exit code 1.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except UserError as error:
+        print(f"unet: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("unet: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `unet ... | head` closed the pipe: not worth a traceback
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        from .. import __version__
+
+        print(f"unet {__version__}")
+        return 0
+    name = words[0]
+    if name not in COMMANDS:
+        raise UserError(f"'{name}' is not a command{nearest(name, COMMANDS)}", next="'unet --help' lists them.")
+    module = import_module(f".{name}", __package__)
+    parser = Parser(prog=f"unet {name}", description=module.DESCRIPTION, epilog=f"example:\n  {module.EXAMPLE}")
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(words[1:])))
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {line}" for name, line in COMMANDS.items())
+    return f"usage: unet COMMAND [--help]\n\nLabelled scans in, a tracked and packaged U-Net out, DICOM series to mask.\n\n{rows}"

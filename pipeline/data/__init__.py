@@ -1,0 +1,1 @@
+"""What a training is made of: manifests, folds, checks, slices, augmentation."""

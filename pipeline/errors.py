@@ -1,0 +1,48 @@
+"""What goes wrong because of the input, and what is worth a word although it does not. Knows nothing of files or learning.
+
+    Exception
+    ├── UserError      bad input: one line on stderr, exit code 2 (`cli/main.py` is the only place that turns it into one)
+    └── anything else  a bug: traceback, exit code 1
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Input that cannot be used: what is wrong, where, and what to type next, in one line.
+
+    Args:
+        what: the fault with its value and the rule it breaks; no full stop at the end.
+        where: file, series, slice or key that it was found in.
+        next: a full sentence: what the user can do or type.
+    """
+
+    def __init__(self, what: str, *, where: str | Path | None = None, next: str = "") -> None:
+        self.what, self.where, self.next = what, where, next
+        place = f"{where}: " if where is not None else ""
+        line = f"{place}{what}. {next}".strip()
+        super().__init__(" ".join(line.split()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A warning that travels with its object into console, sidecar and page, in the same words everywhere."""
+
+    code: str  # short and stable, e.g. "slices-duplicated"
+    sentence: str
+    where: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.sentence}" if self.where else self.sentence
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """' (did you mean NAME?)' for a slip of typing, else ' (one of: A, B, C)'; made to be put behind the wrong name."""
+    known = sorted(names)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else f" (one of: {', '.join(known)})"

@@ -1,0 +1,1 @@
+"""Counts first, ratios once, absence is not zero."""

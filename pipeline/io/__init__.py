@@ -1,0 +1,1 @@
+"""Files to volumes and back, in millimetres. Knows nothing of learning."""

@@ -1,0 +1,1 @@
+"""The original U-Net and its overlap-tile. Needs torch alone."""

@@ -1,0 +1,21 @@
+"""Progress for people: a bar on a terminal, otherwise nothing; lines of a stage either way. The only printing outside `cli/`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def bar(items: Iterable[Item], *, title: str, total: int | None = None, unit: str = "") -> Iterator[Item]:
+    """The items again, with a bar and the time left on stderr where that is a terminal (pipes and logs stay clean)."""
+    from tqdm import tqdm
+
+    yield from tqdm(items, desc=title, total=total, unit=f" {unit}" if unit else "it", disable=not sys.stderr.isatty(), leave=False)
+
+
+def say(line: str) -> None:
+    """One line for the reader on stderr: stdout belongs to results."""
+    print(line, file=sys.stderr, flush=True)
