@@ -31,7 +31,7 @@ def corners_mm(affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """
     last = np.array(shape, dtype=np.float64) - 1
     picks = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
-    return picks * last @ affine[:3, :3].T + affine[:3, 3]
+    return np.asarray(picks * last @ affine[:3, :3].T + affine[:3, 3])
 
 
 def grid_distance_mm(affine_a: np.ndarray, affine_b: np.ndarray, shape: tuple[int, int, int]) -> float:

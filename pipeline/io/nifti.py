@@ -1,0 +1,267 @@
+"""Read and write NIfTI files. Knows nothing of DICOM or learning."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import Notice, UserError
+from .geometry import corners_mm, grid_distance_mm
+from .paths import existing, temporary_beside
+from .volume import Source, Volume
+
+if TYPE_CHECKING:
+    import nibabel
+
+DEFLATE_RATIO = 1032  # no deflate stream unpacks to more than this many times its size
+SAME_CORNER_MM = 1e-3  # what a written file may differ by: float32 coordinates half a metre from the origin are off by 3e-5
+ROUNDING_MM = 0.05  # direction cosines are often rounded to 4 to 6 digits; more than this is a sheared grid
+HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 has 348
+UNIT_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+COMPRESSION = 4  # gzip level: level 6 takes twice the time for 2 % less
+
+
+def looks_like_nifti(path: Path) -> bool:
+    """Whether the file's first bytes are those of a single-file NIfTI-1 or -2, packed or not."""
+    try:
+        with _opened(path) as stream:
+            return _version(stream.read(HEADER_BYTES)) in ("n+1", "n+2")
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def read_nifti(path: Path | str, *, modality: str = "") -> Volume:
+    """One NIfTI file as a volume on its own grid.
+
+    Args:
+        path: a single-file NIfTI-1 or -2, packed with gzip or not; recognised by content.
+        modality: DICOM's code where the caller knows it: a NIfTI file does not say.
+    Returns: whole numbers as they are stored (with scaling applied where it keeps them whole), otherwise float32; NaN is kept;
+        two axes get a third of length 1, four axes are (columns, rows, slices, channels).
+    Raises: UserError when the file is damaged, shorter than its header says, holds colours or complex numbers or more than
+        four axes, or has no usable spacing.
+    Source: NIfTI-1, sform before qform; where neither is set pixdim alone gives the spacing and a notice says so.
+    """
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    path = existing(path)
+    try:
+        with _opened(path) as stream:
+            head = stream.read(HEADER_BYTES)
+            kinds = {"n+1": nibabel.Nifti1Image, "n+2": nibabel.Nifti2Image}
+            version = _version(head)
+            if version not in kinds:
+                raise UserError(_not_nifti(version), where=path, next="Give a .nii or .nii.gz file.")
+            stream.seek(0)
+            image = kinds[version].from_stream(stream)
+            _refuse_unreadable(image, path)
+            array = _values(image)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"the packed file is damaged or cut off ({error})", where=path, next="Copy the file again.") from error
+    except (HeaderDataError, ImageFileError, OSError, ValueError) as error:
+        raise UserError(f"the file cannot be read as NIfTI ({error})", where=path, next="Copy or export it again.") from error
+    affine, notices = _affine(image, path)
+    source = Source(path=path, kind="nifti", notices=notices)
+    return Volume(array=array, affine=affine, modality=modality, source=source)
+
+
+def write_nifti(volume: Volume, path: Path | str) -> None:
+    """Write a volume as NIfTI-1 on its own grid, read it back with two libraries, then give it its name.
+
+    Whole numbers stay whole (uint8, int16, uint16, else int32), all others become float32; sform and qform are set with code 1.
+    Equal volumes give equal bytes.
+
+    Args:
+        path: ends in .nii.gz or .nii; the folder is made; an existing file is replaced only when the new one is right.
+    Raises: UserError when the grid is sheared (`regrid.orthogonal` makes it a right-angled one), the name has another ending,
+        or whole numbers are too large for 32 bits.
+    """
+    path = Path(path)
+    if not path.name.endswith((".nii.gz", ".nii")):
+        raise UserError(f"'{path.name}' does not end in .nii.gz or .nii", where=path, next="Use one of these endings.")
+    shear_mm = shear_distance_mm(volume)
+    if shear_mm > ROUNDING_MM:
+        raise UserError(
+            f"the grid is sheared by {shear_mm:.2f} mm, which NIfTI readers do not agree on",
+            where=path,
+            next="Resample it to a right-angled grid first (pipeline.io.regrid.orthogonal).",
+        )
+    array = _storable(volume.array, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path, ".nii.gz" if path.name.endswith(".gz") else ".nii")
+    try:
+        _write(array, volume.affine, temporary)
+        _verify(temporary, array, volume.affine, SAME_CORNER_MM + shear_mm)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot be written ({error.strerror})", where=path, next="Is the disk full?") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def shear_distance_mm(volume: Volume) -> float:
+    """Largest distance of a corner from the nearest right-angled grid with the same centre, in mm; 0 for a right-angled one."""
+    edges = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    left, _, right = np.linalg.svd(volume.affine[:3, :3] / edges)
+    nearest_grid = volume.affine.copy()
+    nearest_grid[:3, :3] = (left @ right) * edges
+    centre = (np.array(volume.shape) - 1) / 2
+    nearest_grid[:3, 3] += volume.affine[:3, :3] @ centre - nearest_grid[:3, :3] @ centre
+    return grid_distance_mm(volume.affine, nearest_grid, volume.shape)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The unpacked bytes of a file, whatever its name says."""
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        if packed:
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                yield unpacked  # type: ignore[misc]
+        else:
+            yield raw
+
+
+def _version(head: bytes) -> str:
+    """'n+1', 'n+2', 'ni1' or 'ni2' by the magic bytes, '' for anything else."""
+    for magic in (head[344:348], head[4:8]):
+        if magic[:3] in (b"n+1", b"ni1", b"n+2", b"ni2") and magic[3:4] == b"\0":
+            return magic[:3].decode()
+    return ""
+
+
+def _not_nifti(version: str) -> str:
+    return "the header and the values are in two files (.hdr and .img)" if version else "this is not a NIfTI file"
+
+
+def _refuse_unreadable(image: nibabel.Nifti1Image, path: Path) -> None:
+    """Judges the header before any memory is taken for the values."""
+    shape, dtype = image.shape, image.get_data_dtype()
+    while len(shape) > 4 and shape[-1] == 1:
+        shape = shape[:-1]
+    if not 2 <= len(shape) <= 4 or min(shape) < 1:
+        raise UserError(f"the shape {image.shape} is not an image of 2 to 4 axes", where=path, next="Store one volume a file.")
+    if dtype.fields is not None or dtype.kind not in "iuf":
+        raise UserError(f"the values are of type {dtype}, not plain numbers", where=path, next="Store grey values or labels.")
+    claimed = int(np.prod([int(n) for n in image.shape], dtype=object)) * dtype.itemsize
+    size = path.stat().st_size
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+    available = size * DEFLATE_RATIO if packed else size - int(image.dataobj.offset)
+    if claimed > available:
+        raise UserError(
+            f"the header claims {claimed} bytes of values, the file can hold at most {max(available, 0)}",
+            where=path,
+            next="The file is cut off or its header is wrong: copy it again.",
+        )
+
+
+def _values(image: nibabel.Nifti1Image) -> np.ndarray:
+    """(columns, rows, slices[, channels]) in native byte order; whole numbers where they are whole by the header."""
+    array = np.array(image.dataobj.get_unscaled())
+    slope, intercept = image.dataobj.slope, image.dataobj.inter
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype.kind in "iu" and slope == 1 and float(intercept).is_integer():
+        if intercept:
+            array = array.astype(np.int64) + int(intercept)
+        if array.dtype.itemsize == 8:
+            array = array.astype(np.int32 if np.abs(array).max(initial=0) < 2**31 else np.float32)
+    else:
+        array = (array.astype(np.float64) * slope + intercept).astype(np.float32) if (slope, intercept) != (1, 0) else array
+        array = array.astype(np.float32, copy=False)
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    return array[..., None] if array.ndim == 2 else array
+
+
+def _affine(image: nibabel.Nifti1Image, path: Path) -> tuple[np.ndarray, tuple[Notice, ...]]:
+    """4x4, voxel index to mm in RAS+, with what is worth a word about it."""
+    header, notices = image.header, []
+    coded = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
+    spacing = np.abs(np.array(header["pixdim"][1:4], dtype=np.float64))[: max(len(image.shape[:3]), 2)]
+    if not any(coded):
+        if not np.isfinite(spacing).all() or (spacing == 0).any():
+            what = f"the header has neither sform nor qform and no usable spacing ({spacing.tolist()})"
+            raise UserError(what, where=path, next="Export the file again.")
+        sentence = "neither sform nor qform is set: left and right are unknown"
+        notices.append(Notice(code="no-orientation", sentence=sentence, where=path.name))
+    affine = np.array(image.affine, dtype=np.float64)
+    if all(coded):
+        shape = (*image.shape, 1, 1)[:3]
+        apart_mm = grid_distance_mm(affine, header.get_qform(), shape)
+        if apart_mm > ROUNDING_MM:
+            sentence = f"sform and qform lie up to {apart_mm:.2f} mm apart: sform is taken, other programs may take qform"
+            notices.append(Notice(code="two-geometries", sentence=sentence, where=path.name))
+    unit = header.get_xyzt_units()[0]
+    if UNIT_MM.get(unit, 1.0) != 1.0:
+        affine[:3] *= UNIT_MM[unit]
+        notices.append(Notice(code="unit-converted", sentence=f"the header counts in {unit}: turned into mm", where=path.name))
+    return affine, tuple(notices)
+
+
+def _storable(array: np.ndarray, path: Path) -> np.ndarray:
+    """The same numbers in a type that every NIfTI reader knows."""
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind not in "iu":
+        return array.astype(np.float32, copy=False)
+    if array.dtype in (np.uint8, np.int16, np.uint16):
+        return array
+    low, high = int(array.min(initial=0)), int(array.max(initial=0))
+    for kind in (np.int16, np.uint16, np.int32):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return array.astype(kind)
+    raise UserError(f"whole numbers from {low} to {high} do not fit into 32 bits", where=path, next="Store them as float32.")
+
+
+def _write(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
+    import nibabel
+
+    image = nibabel.Nifti1Image(array, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=1)
+    with path.open("wb") as raw:
+        if path.name.endswith(".gz"):
+            # no name and no time inside: equal volumes give equal bytes
+            with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=COMPRESSION, mtime=0) as packed:
+                image.to_stream(packed)
+        else:
+            image.to_stream(raw)
+        raw.flush()
+        os.fsync(raw.fileno())
+
+
+def _verify(path: Path, array: np.ndarray, affine: np.ndarray, tolerance_mm: float) -> None:
+    """Reads the file with nibabel and with SimpleITK. Raises: RuntimeError when either sees other values or another place."""
+    import nibabel
+    import SimpleITK as sitk
+
+    shape = array.shape[0], array.shape[1], array.shape[2]
+    image = nibabel.load(path)
+    _compare("nibabel", np.asanyarray(image.dataobj), array, grid_distance_mm(image.affine, affine, shape), tolerance_mm)
+    seen = sitk.ReadImage(str(path))
+    axes = seen.GetDimension()
+    direction = np.array(seen.GetDirection()).reshape(axes, axes)[:3, :3] * np.array(seen.GetSpacing()[:3])
+    lps_affine = np.eye(4)
+    lps_affine[:3, :3], lps_affine[:3, 3] = direction, seen.GetOrigin()[:3]
+    lps_corners = corners_mm(lps_affine, shape) * (-1, -1, 1)
+    apart_mm = float(np.linalg.norm(lps_corners - corners_mm(affine, shape), axis=1).max())
+    _compare("SimpleITK", sitk.GetArrayViewFromImage(seen).T, array, apart_mm, tolerance_mm)
+
+
+def _compare(reader: str, found: np.ndarray, array: np.ndarray, apart_mm: float, tolerance_mm: float) -> None:
+    if apart_mm > tolerance_mm:
+        raise RuntimeError(f"{reader} sees the written file {apart_mm:.4f} mm away from where it should be")
+    if found.shape != array.shape or not np.array_equal(found, array, equal_nan=array.dtype.kind == "f"):
+        raise RuntimeError(f"{reader} sees other values in the written file than were given")
