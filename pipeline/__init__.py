@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .network.unet import OriginalUNet as OriginalUNet
     from .training.train import train as train
 
-__all__ = ["__version__", *_DOORS]  # noqa: PLE0604
+__all__ = ["__version__", *_DOORS]
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""The label table: value, name, colour and SNOMED CT code of each structure. One table feeds every output; it knows no files."""
+"""The label table: value, name, colour, SNOMED CT code of each structure. One table feeds every output; it knows no files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, otherwise nothing; lines of a stage either way. The only printing outside `cli/`."""
+"""Progress for people: a bar on a terminal, otherwise nothing; lines of a stage either way. Only here and `cli/` print."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ def bar(items: Iterable[Item], *, title: str, total: int | None = None, unit: st
     """The items again, with a bar and the time left on stderr where that is a terminal (pipes and logs stay clean)."""
     from tqdm import tqdm
 
-    yield from tqdm(items, desc=title, total=total, unit=f" {unit}" if unit else "it", disable=not sys.stderr.isatty(), leave=False)
+    quiet = not sys.stderr.isatty()
+    yield from tqdm(items, desc=title, total=total, unit=f" {unit}" if unit else "it", disable=quiet, leave=False)
 
 
 def say(line: str) -> None:

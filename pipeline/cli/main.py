@@ -1,4 +1,4 @@
-"""The `unet` command: finds the sub-command's module, parses, calls it. Turns UserError into exit code 2; nothing heavy here."""
+"""The `unet` command: finds the sub-command's module, parses, calls it. UserError becomes exit code 2; nothing heavy here."""
 
 from __future__ import annotations
 
@@ -88,4 +88,5 @@ def _dispatch(words: list[str]) -> int:
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     rows = "\n".join(f"  {name:<{width}}  {line}" for name, line in COMMANDS.items())
-    return f"usage: unet COMMAND [--help]\n\nLabelled scans in, a tracked and packaged U-Net out, DICOM series to mask.\n\n{rows}"
+    purpose = "Labelled scans in, a tracked and packaged U-Net out, DICOM series to mask."
+    return f"usage: unet COMMAND [--help]\n\n{purpose}\n\n{rows}"
