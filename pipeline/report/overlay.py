@@ -1,0 +1,294 @@
+"""Outlines of structures on the slices of a scan, as a reader of scans expects to see them. Knows nothing of files or pages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ..io.orient import reordered
+from ..io.volume import Volume
+from ..labels import LabelTable
+from .sheet import GAP_PX, TEXT_PX, WHITE, Mark, font, sheet_of
+
+CONTOUR_PX = 2.0
+TRUTH_PX = 1.2
+DASH_PX = (5.0, 4.0)
+SMOOTH = 3  # outlines are drawn this many times larger and made smaller again
+
+SOFT_TISSUE_HU = (-160.0, 240.0)
+PERCENTILES = (1.0, 99.0)
+
+SHEET_PX = 1080  # about this wide
+LARGEST_SLICE_PX = 720
+ANISOTROPIC = 1.2  # slices this much farther apart than pixels: the acquisition plane is known
+
+# Directions in RAS+ in which the picture's columns and rows run, for slices stacked along R-L, A-P, S-I.
+LEFT, BACK, DOWN = (-1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0)
+SCREENS = {0: (BACK, DOWN, LEFT), 1: (LEFT, DOWN, BACK), 2: (LEFT, BACK, (0.0, 0.0, 1.0))}
+LETTERS = (("R", "L"), ("A", "P"), ("S", "I"))  # of each axis of RAS+: its positive and its negative end
+
+
+def window_of(image: np.ndarray, modality: str) -> tuple[float, float]:
+    """The values shown black and white: soft tissue for CT (HU), else the 1st and 99th percentile of the finite values."""
+    if modality == "CT":
+        return SOFT_TISSUE_HU
+    finite = image[np.isfinite(image)]
+    if finite.size == 0:
+        return 0.0, 1.0
+    low, high = np.percentile(finite, PERCENTILES)
+    return float(low), float(high)
+
+
+def slice_picture(
+    image: np.ndarray,
+    labels: np.ndarray,
+    table: LabelTable,
+    *,
+    window: tuple[float, float],
+    aspect: float = 1.0,
+    width_px: int = 384,
+    truth: np.ndarray | None = None,
+) -> Image.Image:
+    """One slice in grey with the outline of each structure in its colour.
+
+    Args:
+        image: (rows, columns).
+        labels: (rows, columns), label values; for overlapping structures (rows, columns, structures), not 0 where present.
+        window: values that become black and white.
+        aspect: height of a pixel divided by its width.
+        width_px: width of the picture; its height follows from the shape and the aspect.
+        truth: as `labels`; outlined in white dashes.
+    """
+    rows, columns = image.shape
+    size = (width_px, max(1, round(width_px * rows * aspect / columns)))
+    picture = _grey(image, window).resize(size, Image.Resampling.BICUBIC).convert("RGB")
+    scale = (size[0] * SMOOTH / columns, size[1] * SMOOTH / rows)
+    for number, mask in _masks(labels, table):
+        _outline(picture, mask, scale, table.structures[number].colour, CONTOUR_PX, dashed=False)
+    if truth is not None:
+        for _, mask in _masks(truth, table):
+            _outline(picture, mask, scale, WHITE, TRUTH_PX, dashed=True)
+    return picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _View:
+    """A scan turned for the screen. Arrays are (columns, rows, slices[, structures])."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    truth: np.ndarray | None
+    affine: np.ndarray  # of the turned grid, voxel index to mm in RAS+
+    slice_numbers: np.ndarray  # from 1, as the slices are counted in the input
+    slice_count: int
+
+
+def mosaic(
+    image: Volume,
+    labels: Volume,
+    table: LabelTable,
+    *,
+    truth: Volume | None = None,
+    slices: int = 9,
+    title: str = "",
+) -> Image.Image:
+    """Slices spread evenly over the structures' extent (over the whole scan when there are none), with outlines.
+
+    Axial slices have the patient's right on the left side, anterior up; sagittal ones anterior on the left; head up.
+    Letters name the sides, a bar gives the size; both are left out where the picture does not know them.
+
+    Args:
+        labels, truth: on the image's grid; label values, or one channel a structure for an overlapping table.
+    Raises: ValueError when the shapes differ.
+    """
+    for other in (labels, *(() if truth is None else (truth,))):
+        if other.shape != image.shape:
+            raise ValueError(f"labels of shape {other.shape} on an image of shape {image.shape}")
+    view = _turned(image, labels, truth)
+    chosen = _chosen(view, table, slices)
+    per_row = _per_row(len(chosen), view)
+    column_mm, row_mm, _ = np.linalg.norm(view.affine[:3, :3], axis=0)
+    aspect = float(row_mm / column_mm)
+    width_px = _slice_width(per_row, view, aspect)
+    window = window_of(view.image, image.modality)
+    cells = []
+    for k in chosen:
+        cell = slice_picture(
+            view.image[:, :, k].T,
+            np.swapaxes(view.labels[:, :, k], 0, 1),
+            table,
+            window=window,
+            aspect=aspect,
+            width_px=width_px,
+            truth=None if view.truth is None else np.swapaxes(view.truth[:, :, k], 0, 1),
+        )
+        _annotate(cell, view, k, letters=image.source.kind != "picture")
+        cells.append(cell)
+    if image.source.spacing_known:
+        _scale_bar(cells[0], mm_per_px=float(column_mm) * view.image.shape[0] / width_px)
+    return sheet_of(cells, per_row, title, _legend(table, view))
+
+
+def _turned(image: Volume, labels: Volume, truth: Volume | None) -> _View:
+    axis = _slice_axis(image)
+    columns, rows, stack = SCREENS[int(np.abs(image.affine[:3, axis]).argmax())]
+    screen = np.eye(4)
+    screen[:3, :3] = np.array([columns, rows, stack]).T
+    count = image.array.shape[axis]
+    numbers = np.broadcast_to(np.arange(1, count + 1).reshape([-1 if a == axis else 1 for a in range(3)]), image.shape)
+    grey = image.array if image.array.ndim == 3 else image.array[..., 0]
+    array, affine = reordered(grey, image.affine, screen)
+    return _View(
+        image=array,
+        labels=reordered(labels.array, image.affine, screen)[0],
+        truth=None if truth is None else reordered(truth.array, image.affine, screen)[0],
+        affine=affine,
+        slice_numbers=reordered(numbers, image.affine, screen)[0][0, 0],
+        slice_count=count,
+    )
+
+
+def _slice_axis(image: Volume) -> int:
+    """The array's axis along which slices are stacked: the coarsest one; on an even grid the one nearest to head-foot."""
+    spacing = np.array(image.spacing_mm)
+    coarsest = int(spacing.argmax())
+    if image.shape[2] == 1 or not image.source.spacing_known:
+        return 2
+    if spacing[coarsest] > ANISOTROPIC * np.delete(spacing, coarsest).max():
+        return coarsest
+    return int(np.argmax(np.abs(image.affine[2, :3] / spacing)))
+
+
+def _chosen(view: _View, table: LabelTable, wanted: int) -> list[int]:
+    present = _present(view.labels, table)
+    if view.truth is not None:
+        present = present | _present(view.truth, table)
+    found = np.flatnonzero(present)
+    first, last = (int(found[0]), int(found[-1])) if found.size else (0, len(present) - 1)
+    return sorted({round(place) for place in np.linspace(first, last, min(wanted, last - first + 1))})
+
+
+def _present(labels: np.ndarray, table: LabelTable) -> np.ndarray:
+    """(slices,): where any structure occurs."""
+    if labels.ndim == 4:
+        return np.asarray((labels != 0).any(axis=(0, 1, 3)))
+    return np.asarray(np.isin(labels, table.values).any(axis=(0, 1)))
+
+
+def _per_row(count: int, view: _View) -> int:
+    """So many beside each other that the sheet is about as wide as high, with few empty places."""
+    column_mm, row_mm, _ = np.linalg.norm(view.affine[:3, :3], axis=0)
+    height_by_width = view.image.shape[1] * row_mm / (view.image.shape[0] * column_mm)
+
+    def fault(per_row: int) -> float:
+        lines = math.ceil(count / per_row)
+        return abs(math.log(lines * height_by_width / per_row)) + math.log(lines * per_row / count)
+
+    return min(range(1, count + 1), key=fault)
+
+
+def _slice_width(per_row: int, view: _View, aspect: float) -> int:
+    width = min(LARGEST_SLICE_PX, (SHEET_PX - GAP_PX) // per_row - GAP_PX)
+    height = width * view.image.shape[1] * aspect / view.image.shape[0]
+    return max(1, round(width * min(1.0, LARGEST_SLICE_PX / height)))
+
+
+def _annotate(cell: Image.Image, view: _View, k: int, *, letters: bool) -> None:
+    """The slice's number in the corner, and at the left and upper edge the letter of the side that lies there."""
+    pen = ImageDraw.Draw(cell)
+    style: dict[str, Any] = {"font": font(TEXT_PX), "fill": WHITE, "stroke_width": 1, "stroke_fill": (0, 0, 0)}
+    if view.slice_count > 1:
+        pen.text((cell.width - 4, 3), f"{view.slice_numbers[k]}/{view.slice_count}", anchor="ra", **style)
+    if letters:
+        left, top = _letter(-view.affine[:3, 0]), _letter(-view.affine[:3, 1])
+        pen.text((4, cell.height / 2), left, anchor="lm", **style)
+        pen.text((cell.width / 2, 3), top, anchor="ma", **style)
+
+
+def _letter(direction_ras: np.ndarray) -> str:
+    axis = int(np.abs(direction_ras).argmax())
+    return LETTERS[axis][0 if direction_ras[axis] > 0 else 1]
+
+
+def _scale_bar(cell: Image.Image, *, mm_per_px: float) -> None:
+    """A bar of a round number of millimetres, about a quarter of the slice wide, at the lower left."""
+    wanted_mm = cell.width * mm_per_px / 4
+    power = 10.0 ** math.floor(math.log10(wanted_mm))
+    length_mm = max(power * factor for factor in (1, 2, 5) if power * factor <= wanted_mm)
+    length_px = length_mm / mm_per_px
+    pen = ImageDraw.Draw(cell)
+    y = cell.height - 9
+    pen.line([(8, y), (8 + length_px, y)], fill=(0, 0, 0), width=5)
+    pen.line([(8, y), (8 + length_px, y)], fill=WHITE, width=3)
+    style: dict[str, Any] = {"font": font(TEXT_PX), "fill": WHITE, "stroke_width": 1, "stroke_fill": (0, 0, 0)}
+    pen.text((8, y - 5), f"{length_mm:g} mm", anchor="ls", **style)
+
+
+def _legend(table: LabelTable, view: _View) -> list[Mark]:
+    """(text, colour) of what is outlined anywhere in the scan; a text without colour for what is not."""
+    seen = [_occurs(view.labels, table, number) for number in range(len(table.structures))]
+    entries: list[Mark] = []
+    entries += [(s.name, s.colour) for s, present in zip(table.structures, seen, strict=True) if present]
+    absent = [s.name for s, present in zip(table.structures, seen, strict=True) if not present]
+    if view.truth is not None:
+        entries.append(("reference (dashed)", WHITE))
+    if absent:
+        entries.append((f"not found: {', '.join(absent)}", None))
+    return entries
+
+
+def _occurs(labels: np.ndarray, table: LabelTable, number: int) -> bool:
+    if labels.ndim == 4:
+        return bool((labels[..., number] != 0).any())
+    return bool((labels == table.structures[number].value).any())
+
+
+def _grey(image: np.ndarray, window: tuple[float, float]) -> Image.Image:
+    low, high = window
+    scaled = (np.nan_to_num(image.astype(np.float32), nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
+    return Image.fromarray((np.clip(scaled, 0, 1) * 255).round().astype(np.uint8))
+
+
+def _masks(labels: np.ndarray, table: LabelTable) -> Iterator[tuple[int, np.ndarray]]:
+    for number, structure in enumerate(table.structures):
+        mask = labels[..., number] != 0 if labels.ndim == 3 else labels == structure.value
+        if mask.any():
+            yield number, mask
+
+
+def _outline(
+    picture: Image.Image,
+    mask: np.ndarray,
+    scale: tuple[float, float],
+    colour: tuple[int, int, int],
+    width_px: float,
+    *,
+    dashed: bool,
+) -> None:
+    """Draw onto `picture` the line that runs half way between the mask's pixels and their neighbours."""
+    from skimage.measure import find_contours
+
+    cover = Image.new("L", (picture.width * SMOOTH, picture.height * SMOOTH), 0)
+    pen = ImageDraw.Draw(cover)
+    for contour in find_contours(np.pad(mask, 1).astype(np.float32), 0.5):
+        x = (contour[:, 1] - 1 + 0.5) * scale[0]  # minus the padding; a pixel's centre lies half a pixel from its edge
+        y = (contour[:, 0] - 1 + 0.5) * scale[1]
+        points = np.stack([x, y], axis=1)
+        for piece in _dashes(points) if dashed else [points]:
+            pen.line([tuple(point) for point in piece.tolist()], fill=255, width=round(width_px * SMOOTH), joint="curve")
+    cover = cover.resize(picture.size, Image.Resampling.BOX)
+    picture.paste(Image.new("RGB", picture.size, colour), mask=cover)
+
+
+def _dashes(points: np.ndarray) -> Iterator[np.ndarray]:
+    """Pieces of a polyline, (points, 2) each, with gaps between them."""
+    on, off = (length * SMOOTH for length in DASH_PX)
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    for start in np.arange(0.0, along[-1], on + off):
+        stops = np.array([start, *along[(along > start) & (along < start + on)], min(start + on, along[-1])])
+        yield np.stack([np.interp(stops, along, points[:, axis]) for axis in (0, 1)], axis=1)

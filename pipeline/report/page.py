@@ -1,0 +1,114 @@
+"""One self-contained HTML page from paragraphs, tables, pictures, curves and commands. Knows nothing of scans or scores."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..io.paths import temporary_beside
+from .chart import Chart, Points, draw_curves
+
+PICTURE_KINDS = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}  # by the first bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    text: str
+    number: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One thing on the page; `kind` is the name of its piece of the template."""
+
+    kind: str
+    heading: str = ""
+    text: str = ""
+    columns: tuple[Cell, ...] = ()
+    rows: tuple[tuple[Cell, ...], ...] = ()
+    lines: tuple[str, ...] = ()
+    picture: str = ""  # a data: address
+    alt: str = ""
+    chart: Chart | None = None
+
+
+class Page:
+    """Parts are put below each other in the order of the calls; `write` makes the file. All text is escaped.
+
+    The page loads nothing from anywhere, runs no script, follows the reader's light or dark setting, and prints.
+    """
+
+    def __init__(self, title: str, subtitle: str = "") -> None:
+        self.title, self.subtitle = title, subtitle
+        self._parts: list[Part] = []
+
+    def text(self, paragraph: str, heading: str = "") -> None:
+        """A paragraph, under a heading when one is given; blank lines divide paragraphs."""
+        self._parts.append(Part(kind="text", heading=heading, lines=tuple(p for p in paragraph.split("\n\n") if p.strip())))
+
+    def notice(self, sentence: str) -> None:
+        """A sentence that must not be overlooked."""
+        self._parts.append(Part(kind="notice", text=sentence))
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str) -> None:
+        """A table; numbers stand to the right, floats have three decimals, None reads "n/a"."""
+        for row in rows:
+            if len(row) != len(columns):
+                raise ValueError(f"a row of {len(row)} cells under {len(columns)} columns: {row}")
+        cells = tuple(tuple(_cell(value) for value in row) for row in rows)
+        right = [bool(cells) and all(row[k].number for row in cells) for k in range(len(columns))]
+        heads = tuple(Cell(text=name, number=number) for name, number in zip(columns, right, strict=True))
+        self._parts.append(Part(kind="table", text=caption, columns=heads, rows=cells))
+
+    def picture(self, png: bytes | Path, caption: str, alt: str) -> None:
+        """A PNG or JPEG, put into the page itself. `alt` says in words what is to be seen."""
+        data = png.read_bytes() if isinstance(png, Path) else png
+        kind = next((kind for start, kind in PICTURE_KINDS.items() if data.startswith(start)), None)
+        if kind is None:
+            raise ValueError(f"neither PNG nor JPEG: {data[:8]!r}")
+        address = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+        self._parts.append(Part(kind="picture", text=caption, alt=alt, picture=address))
+
+    def curves(self, title: str, curves: Mapping[str, Points], x_label: str, y_label: str) -> None:
+        """Lines over one pair of axes: name → [(x, y), ...]. NaN leaves a gap."""
+        chart = draw_curves(title, curves, x_label=x_label, y_label=y_label)
+        self._parts.append(Part(kind="curves", text=title, chart=chart))
+
+    def commands(self, lines: Sequence[str]) -> None:
+        """What was or can be typed."""
+        self._parts.append(Part(kind="commands", lines=tuple(lines)))
+
+    def html(self) -> str:
+        """The page's text."""
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+
+        loader = PackageLoader(__package__, "templates")
+        environment = Environment(
+            loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        return environment.get_template("page.html").render(title=self.title, subtitle=self.subtitle, parts=self._parts)
+
+    def write(self, path: Path) -> Path:
+        """The page as a file; an older one is replaced in one step. Returns: the path."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = temporary_beside(path, ".html")
+        try:
+            aside.write_text(self.html(), encoding="utf-8")
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+        return path
+
+
+def _cell(value: object) -> Cell:
+    if value is None:
+        return Cell(text="n/a", number=True)
+    if isinstance(value, bool):
+        return Cell(text="yes" if value else "no", number=False)
+    if isinstance(value, float):
+        return Cell(text=f"{value:.3f}", number=True)
+    if isinstance(value, int):
+        return Cell(text=str(value), number=True)
+    return Cell(text=str(value), number=False)
