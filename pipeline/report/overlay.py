@@ -187,7 +187,7 @@ def _per_row(count: int, view: _View) -> int:
 
     def fault(per_row: int) -> float:
         lines = math.ceil(count / per_row)
-        return abs(math.log(lines * height_by_width / per_row)) + math.log(lines * per_row / count)
+        return abs(math.log(lines * height_by_width / per_row)) + 2 * math.log(lines * per_row / count)
 
     return min(range(1, count + 1), key=fault)
 
@@ -195,7 +195,7 @@ def _per_row(count: int, view: _View) -> int:
 def _slice_width(per_row: int, view: _View, aspect: float) -> int:
     width = min(LARGEST_SLICE_PX, (SHEET_PX - GAP_PX) // per_row - GAP_PX)
     height = width * view.image.shape[1] * aspect / view.image.shape[0]
-    return max(1, round(width * min(1.0, LARGEST_SLICE_PX / height)))
+    return max(1, round(width * min(1.0, float(LARGEST_SLICE_PX / height))))
 
 
 def _annotate(cell: Image.Image, view: _View, k: int, *, letters: bool) -> None:
@@ -270,12 +270,14 @@ def _outline(
     *,
     dashed: bool,
 ) -> None:
-    """Draw onto `picture` the line that runs half way between the mask's pixels and their neighbours."""
+    """Draw the mask's edge: dashes on the edge, a full line just inside, so that neighbours' lines lie side by side."""
     from skimage.measure import find_contours
 
     cover = Image.new("L", (picture.width * SMOOTH, picture.height * SMOOTH), 0)
     pen = ImageDraw.Draw(cover)
-    for contour in find_contours(np.pad(mask, 1).astype(np.float32), 0.5):
+    inset_px = 0.0 if dashed else width_px / 2
+    level = min(0.5 + inset_px * SMOOTH / min(scale), 0.95)  # 0.5 lies half way between a pixel's centre and its neighbour's
+    for contour in find_contours(np.pad(mask, 1).astype(np.float32), level):
         x = (contour[:, 1] - 1 + 0.5) * scale[0]  # minus the padding; a pixel's centre lies half a pixel from its edge
         y = (contour[:, 0] - 1 + 0.5) * scale[1]
         points = np.stack([x, y], axis=1)
