@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from ..errors import Notice, UserError
-from .geometry import corners_mm, grid_distance_mm
+from .geometry import SHEAR_MM, corners_mm, grid_distance_mm, ras_from_lps, shear_distance_mm
 from .paths import existing, temporary_beside
 from .volume import Source, Volume
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DEFLATE_RATIO = 1032  # no deflate stream unpacks to more than this many times its size
 SAME_CORNER_MM = 1e-3  # what a written file may differ by: float32 coordinates half a metre from the origin are off by 3e-5
-ROUNDING_MM = 0.05  # direction cosines are often rounded to 4 to 6 digits; more than this is a sheared grid
+TWO_GEOMETRIES_MM = 0.05  # sform and qform that differ by less come from rounding
 HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 has 348
 UNIT_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 COMPRESSION = 4  # gzip level: level 6 takes twice the time for 2 % less
@@ -88,8 +88,8 @@ def write_nifti(volume: Volume, path: Path | str) -> None:
     path = Path(path)
     if not path.name.endswith((".nii.gz", ".nii")):
         raise UserError(f"'{path.name}' does not end in .nii.gz or .nii", where=path, next="Use one of these endings.")
-    shear_mm = shear_distance_mm(volume)
-    if shear_mm > ROUNDING_MM:
+    shear_mm = shear_distance_mm(volume.affine, volume.shape)
+    if shear_mm > SHEAR_MM:
         raise UserError(
             f"the grid is sheared by {shear_mm:.2f} mm, which NIfTI readers do not agree on",
             where=path,
@@ -106,17 +106,6 @@ def write_nifti(volume: Volume, path: Path | str) -> None:
         raise UserError(f"cannot be written ({error.strerror})", where=path, next="Is the disk full?") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def shear_distance_mm(volume: Volume) -> float:
-    """Largest distance of a corner from the nearest right-angled grid with the same centre, in mm; 0 for a right-angled one."""
-    edges = np.linalg.norm(volume.affine[:3, :3], axis=0)
-    left, _, right = np.linalg.svd(volume.affine[:3, :3] / edges)
-    nearest_grid = volume.affine.copy()
-    nearest_grid[:3, :3] = (left @ right) * edges
-    centre = (np.array(volume.shape) - 1) / 2
-    nearest_grid[:3, 3] += volume.affine[:3, :3] @ centre - nearest_grid[:3, :3] @ centre
-    return grid_distance_mm(volume.affine, nearest_grid, volume.shape)
 
 
 @contextmanager
@@ -199,7 +188,7 @@ def _affine(image: nibabel.Nifti1Image, path: Path) -> tuple[np.ndarray, tuple[N
     if all(coded):
         shape = (*image.shape, 1, 1)[:3]
         apart_mm = grid_distance_mm(affine, header.get_qform(), shape)
-        if apart_mm > ROUNDING_MM:
+        if apart_mm > TWO_GEOMETRIES_MM:
             sentence = f"sform and qform lie up to {apart_mm:.2f} mm apart: sform is taken, other programs may take qform"
             notices.append(Notice(code="two-geometries", sentence=sentence, where=path.name))
     unit = header.get_xyzt_units()[0]
@@ -255,8 +244,8 @@ def _verify(path: Path, array: np.ndarray, affine: np.ndarray, tolerance_mm: flo
     direction = np.array(seen.GetDirection()).reshape(axes, axes)[:3, :3] * np.array(seen.GetSpacing()[:3])
     lps_affine = np.eye(4)
     lps_affine[:3, :3], lps_affine[:3, 3] = direction, seen.GetOrigin()[:3]
-    lps_corners = corners_mm(lps_affine, shape) * (-1, -1, 1)
-    apart_mm = float(np.linalg.norm(lps_corners - corners_mm(affine, shape), axis=1).max())
+    seen_corners = ras_from_lps(corners_mm(lps_affine, shape))
+    apart_mm = float(np.linalg.norm(seen_corners - corners_mm(affine, shape), axis=1).max())
     _compare("SimpleITK", sitk.GetArrayViewFromImage(seen).T, array, apart_mm, tolerance_mm)
 
 

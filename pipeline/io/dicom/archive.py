@@ -1,0 +1,54 @@
+"""Unpack a zip of DICOM files safely for as long as it is read. Knows nothing of what the files hold."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from ...errors import UserError
+
+MOST_BYTES = 2**35  # 32 GiB unpacked: larger than any study, smaller than what fills a server
+MOST_FILES = 200_000
+MOST_RATIO = 1032  # no deflate stream unpacks to more
+
+
+@contextmanager
+def unpacked(archive: Path) -> Iterator[Path]:
+    """A temporary folder with the files of a zip under their own names; it is removed afterwards.
+
+    Raises: UserError for a damaged archive, one with a password, names that lead out of the folder, or absurd sizes.
+    """
+    with tempfile.TemporaryDirectory(prefix="unet_") as folder:
+        try:
+            with zipfile.ZipFile(archive) as source:
+                members = [m for m in source.infolist() if not m.is_dir()]
+                _judge(members, archive)
+                for member in members:
+                    target = _inside(Path(folder), member.filename, archive)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with source.open(member) as packed, target.open("wb") as plain:
+                        shutil.copyfileobj(packed, plain, 2**20)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise UserError(
+                f"the archive cannot be unpacked ({error})", where=archive, next="Pack the folder again."
+            ) from error
+        yield Path(folder)
+
+
+def _judge(members: list[zipfile.ZipInfo], archive: Path) -> None:
+    size, total = archive.stat().st_size, sum(m.file_size for m in members)
+    if len(members) > MOST_FILES or total > MOST_BYTES or total > size * MOST_RATIO:
+        what = f"the archive of {size} bytes claims {len(members)} files of {total} bytes together"
+        raise UserError(what, where=archive, next="Give the folder itself.")
+
+
+def _inside(folder: Path, name: str, archive: Path) -> Path:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
+        raise UserError(f"the archive holds the name '{name}', which leads out of its folder", where=archive)
+    return folder.joinpath(*parts)

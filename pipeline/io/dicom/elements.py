@@ -1,0 +1,99 @@
+"""Take numbers and texts out of a DICOM data set that may be damaged. Knows nothing of what they mean."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .quiet import quiet
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+
+class Damaged(Exception):
+    """A file that starts as DICOM and cannot be read on."""
+
+
+def read_header(path: Path, *, force: bool = False) -> Dataset:
+    """Everything before the pixels. Raises: Damaged with a short reason, for whatever is wrong with the file."""
+    return _read(path, force=force, stop_before_pixels=True)
+
+
+def read_whole(path: Path) -> Dataset:
+    """The whole object. Raises: Damaged with a short reason, for whatever is wrong with the file."""
+    return _read(path, force=True, stop_before_pixels=False)
+
+
+def _read(path: Path, *, force: bool, stop_before_pixels: bool) -> Dataset:
+    from pydicom import dcmread
+
+    try:
+        with quiet():
+            return dcmread(path, force=force, stop_before_pixels=stop_before_pixels)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file makes the parser raise whatever it meets: struct, zlib, key, recursion, ...
+        raise Damaged(f"{type(error).__name__} while reading") from error
+
+
+def get(dataset: Dataset, keyword: str) -> object:
+    """The value, or None where it is absent, empty or cannot be turned into its type."""
+    try:
+        with quiet():
+            value: object = dataset.get(keyword)
+    except Exception:  # wrong VR, impossible number, unknown character set: as good as absent
+        return None
+    return None if value is None or value == "" else value
+
+
+def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Exactly `count` finite numbers, or None."""
+    value = get(dataset, keyword)
+    try:
+        found = tuple(float(v) for v in (value if hasattr(value, "__iter__") and not isinstance(value, str) else [value]))  # type: ignore[arg-type, attr-defined]
+    except (TypeError, ValueError):
+        return None
+    return found if len(found) == count and all(map(math.isfinite, found)) else None
+
+
+def number(dataset: Dataset, keyword: str) -> float | None:
+    """One finite number (the first where there are several), or None."""
+    value = get(dataset, keyword)
+    if hasattr(value, "__iter__") and not isinstance(value, str):
+        value = next(iter(value), None)  # type: ignore[call-overload]
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def integer(dataset: Dataset, keyword: str, absent: int = 0) -> int:
+    found = number(dataset, keyword)
+    return absent if found is None else int(found)
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """The text without blanks around it; '' where it is absent. Characters that cannot be decoded are replaced."""
+    value = get(dataset, keyword)
+    return "" if value is None else str(value).strip().strip("\0")
+
+
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    value = get(dataset, keyword)
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(str(v) for v in value)  # type: ignore[attr-defined]
+
+
+def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence, none where it is absent or damaged."""
+    value = get(dataset, keyword)
+    return list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else []  # type: ignore[call-overload]
+
+
+def short_uid(uid: str) -> str:
+    """The last eight digits: enough to tell two apart, too few to find a patient."""
+    return "".join(c for c in uid if c.isdigit())[-8:]

@@ -1,0 +1,231 @@
+"""One frame of pixels with all that its header says of place, kind and scale, from classic and Enhanced objects alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .elements import Damaged, get, integer, items, number, numbers, text, texts
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+COMPONENTS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}
+LOCALIZERS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One frame. Places are DICOM's own (LPS, mm); None where the header does not say."""
+
+    file: Path
+    index: int = 0  # from 0: which frame of its file
+    sop_class: str
+    sop_uid: str
+    series_uid: str
+    series_number: int | None
+    frame_of_reference_uid: str
+    modality: str
+    transfer_syntax: str
+    patient: str  # hashed
+    # the pixels
+    rows: int
+    columns: int
+    frame_count: int
+    samples: int
+    photometric: str
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    slope: float
+    intercept: float
+    padding: tuple[float, float] | None  # stored values that mean "no data", from and to
+    modality_lut: bool = False  # values go through a table instead of slope and intercept
+    lossy: bool = False  # the object says that its pixels went through lossy compression
+    # the place
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    pixel_spacing: tuple[float, ...] | None  # (between rows, between columns)
+    thickness_mm: float | None
+    slice_spacing_mm: float | None
+    # what may tell it from another frame at the same place
+    stack: str = ""
+    echo_number: int | None = None
+    echo_time_ms: float | None = None
+    b_value: float | None = None
+    gradient: tuple[float, ...] | None = None
+    image_type: tuple[str, ...] = ()
+    component: str = ""  # magnitude, phase, real, imaginary or ''
+    temporal_position: int | None = None
+    trigger_time_ms: float | None = None
+    acquisition_number: int | None = None
+    acquisition_time: str = ""
+    instance_number: int | None = None
+
+    @property
+    def no_volume_kind(self) -> str:
+        """'' for a frame that may be a slice of a volume, else what it is instead."""
+        if self.samples != 1 or self.photometric not in ("MONOCHROME1", "MONOCHROME2"):
+            return f"colour image ({self.photometric or 'no photometric interpretation'})"
+        if "MOSAIC" in self.image_type:
+            return "mosaic (a volume tiled into one image)"
+        if self.sop_class == SECONDARY_CAPTURE or self.sop_class.startswith(SECONDARY_CAPTURE + "."):
+            return "secondary capture (a picture without a position in the patient)"
+        if any(part.startswith(LOCALIZERS) for part in self.image_type):
+            return "localizer"
+        if "SCREEN SAVE" in self.image_type:
+            return "screen capture"
+        if self.position is None and self.modality not in ("CT", "MR", "PT"):
+            return f"image without a position in the patient ({self.modality or 'no modality'})"
+        return ""
+
+    @property
+    def name(self) -> str:
+        """The file's name, with the frame's number where the file has several."""
+        return self.file.name if self.frame_count == 1 else f"{self.file.name} frame {self.index + 1}"
+
+    @property
+    def missing(self) -> str:
+        """The attributes without which no millimetres are known, '' where all are there."""
+        names = {
+            "ImageOrientationPatient (orientation)": self.orientation,
+            "ImagePositionPatient (position)": self.position,
+            "PixelSpacing": self.pixel_spacing,
+        }
+        return ", ".join(name for name, value in names.items() if value is None)
+
+
+def frames_of(dataset: Dataset, path: Path, *, patient: str) -> list[Frame]:
+    """All frames of one image object, in its own order. Raises: Damaged when the functional groups do not match the frames."""
+    base = _from_top(dataset, path, patient)
+    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
+    if not per_frame:
+        # a multi-frame object without functional groups has one position at most: its frames share nothing we could trust
+        return [base if base.frame_count == 1 else replace(base, position=None)]
+    if len(per_frame) != base.frame_count:
+        raise Damaged(f"{len(per_frame)} functional groups for {base.frame_count} frames")
+    shared = (items(dataset, "SharedFunctionalGroupsSequence") or [None])[0]
+    return [_from_groups(base, index, group, shared) for index, group in enumerate(per_frame)]
+
+
+def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
+    image_type = tuple(part.upper() for part in texts(dataset, "ImageType"))
+    padding, limit = number(dataset, "PixelPaddingValue"), number(dataset, "PixelPaddingRangeLimit")
+    slope, modality = number(dataset, "RescaleSlope"), text(dataset, "Modality")
+    return Frame(
+        file=path,
+        sop_class=text(dataset, "SOPClassUID"),
+        sop_uid=text(dataset, "SOPInstanceUID"),
+        series_uid=text(dataset, "SeriesInstanceUID"),
+        series_number=_whole(number(dataset, "SeriesNumber")),
+        frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
+        modality=modality,
+        transfer_syntax=text(getattr(dataset, "file_meta", None) or dataset, "TransferSyntaxUID"),
+        patient=patient,
+        rows=integer(dataset, "Rows"),
+        columns=integer(dataset, "Columns"),
+        frame_count=max(integer(dataset, "NumberOfFrames", 1), 1),
+        samples=integer(dataset, "SamplesPerPixel", 1),
+        photometric=text(dataset, "PhotometricInterpretation").upper(),
+        bits_allocated=integer(dataset, "BitsAllocated"),
+        bits_stored=integer(dataset, "BitsStored") or integer(dataset, "BitsAllocated"),
+        signed=integer(dataset, "PixelRepresentation") == 1,
+        slope=1.0 if slope is None else slope,
+        intercept=number(dataset, "RescaleIntercept") or 0.0,
+        padding=None
+        if padding is None
+        else (min(padding, padding if limit is None else limit), max(padding, limit or padding)),
+        modality_lut=bool(items(dataset, "ModalityLUTSequence")),
+        lossy=text(dataset, "LossyImageCompression") == "01",
+        position=numbers(dataset, "ImagePositionPatient", 3),
+        orientation=numbers(dataset, "ImageOrientationPatient", 6),
+        pixel_spacing=_positive(numbers(dataset, "PixelSpacing", 2)),
+        thickness_mm=number(dataset, "SliceThickness"),
+        slice_spacing_mm=number(dataset, "SpacingBetweenSlices"),
+        echo_number=_whole(number(dataset, "EchoNumbers")),
+        echo_time_ms=number(dataset, "EchoTime"),
+        b_value=number(dataset, "DiffusionBValue"),
+        gradient=numbers(dataset, "DiffusionGradientOrientation", 3),
+        image_type=image_type,
+        component=_component(text(dataset, "ComplexImageComponent"), image_type) if modality == "MR" else "",
+        temporal_position=_whole(number(dataset, "TemporalPositionIdentifier")),
+        trigger_time_ms=number(dataset, "TriggerTime"),
+        acquisition_number=_whole(number(dataset, "AcquisitionNumber")),
+        acquisition_time=text(dataset, "AcquisitionDateTime")
+        or text(dataset, "AcquisitionDate") + text(dataset, "AcquisitionTime"),
+        instance_number=_whole(number(dataset, "InstanceNumber")),
+    )
+
+
+def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None) -> Frame:
+    """The frame of a multi-frame object: per-frame groups first, then the shared ones (PS3.3 C.7.6.16)."""
+
+    def item(sequence: str) -> Dataset | None:
+        for place in (group, shared):
+            found = items(place, sequence) if place is not None else []
+            if found:
+                return found[0]
+        return None
+
+    content, echo, diffusion = item("FrameContentSequence"), item("MREchoSequence"), item("MRDiffusionSequence")
+    plane, turn, measures = item("PlanePositionSequence"), item("PlaneOrientationSequence"), item("PixelMeasuresSequence")
+    scale = item("PixelValueTransformationSequence")
+    kind = next(
+        (k for k in map(item, ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")) if k), None
+    )
+    image_type = tuple(t.upper() for t in texts(kind, "FrameType")) if kind else base.image_type
+    gradient = (items(diffusion, "DiffusionGradientDirectionSequence") or [None])[0] if diffusion else None
+    cardiac = item("CardiacSynchronizationSequence")
+    slope = number(scale, "RescaleSlope") if scale else None
+    return replace(
+        base,
+        index=index,
+        position=numbers(plane, "ImagePositionPatient", 3) if plane else None,
+        orientation=numbers(turn, "ImageOrientationPatient", 6) if turn else None,
+        pixel_spacing=_positive(numbers(measures, "PixelSpacing", 2)) if measures else None,
+        thickness_mm=number(measures, "SliceThickness") if measures else None,
+        slice_spacing_mm=number(measures, "SpacingBetweenSlices") if measures else None,
+        slope=1.0 if slope is None else slope,
+        intercept=(number(scale, "RescaleIntercept") or 0.0) if scale else 0.0,
+        stack=text(content, "StackID") if content else "",
+        temporal_position=_whole(number(content, "TemporalPositionIndex")) if content else None,
+        acquisition_number=_whole(number(content, "FrameAcquisitionNumber")) if content else None,
+        acquisition_time=text(content, "FrameAcquisitionDateTime") if content else "",
+        echo_time_ms=number(echo, "EffectiveEchoTime") if echo else None,
+        b_value=number(diffusion, "DiffusionBValue") if diffusion else None,
+        gradient=numbers(gradient, "DiffusionGradientOrientation", 3) if gradient else None,
+        trigger_time_ms=number(cardiac, "NominalCardiacTriggerDelayTime") if cardiac else None,
+        image_type=image_type,
+        component=_component(text(kind, "ComplexImageComponent"), image_type)
+        if kind and base.modality == "MR"
+        else base.component,
+    )
+
+
+def _component(stated: str, image_type: tuple[str, ...]) -> str:
+    """Which part of a complex signal, from its own attribute or the third and later values of Image Type ('P', 'SW_P', ...)."""
+    names = {name.upper(): name for name in COMPONENTS.values()}
+    if stated.upper() in names:
+        return names[stated.upper()]
+    for part in image_type[2:]:
+        if part in COMPONENTS or part in names:
+            return COMPONENTS.get(part) or names[part]
+        ending = part.rpartition("_")[2]
+        if part.count("_") == 1 and ending in COMPONENTS and len(part) <= 4:
+            return COMPONENTS[ending]
+    return ""
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _positive(spacing: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    return spacing if spacing is not None and min(spacing) > 0 else None
+
+
+def has_pixels(dataset: Dataset) -> bool:
+    """Whether a header read without its pixels belongs to an image object."""
+    return get(dataset, "Rows") is not None and get(dataset, "Columns") is not None

@@ -1,0 +1,160 @@
+"""Look through files and recognise what each is by its content, reading headers only. Knows nothing of stacks or pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...progress import bar
+from .elements import Damaged, items, read_header, text
+from .frames import Frame, frames_of, has_pixels
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+MOST_UNPACKED_BYTES = 2**31  # of a deflated file; more is an attack, not an image
+CLASSES = "1.2.840.10008.5.1.4.1.1."
+# beginning of the SOP class → what it is; the first that fits counts
+KINDS: dict[str, str] = {
+    "1.2.840.10008.1.3.10": "DICOMDIR",
+    CLASSES + "66.4": "segmentation",
+    CLASSES + "66.7": "segmentation",
+    CLASSES + "66": "raw or spatial data",
+    CLASSES + "481.3": "structures",
+    CLASSES + "481.1": "",  # RT image: has pixels, judged as any image
+    CLASSES + "481.2": "dose",
+    CLASSES + "481": "radiotherapy object",
+    CLASSES + "246.1": "radiotherapy object",
+    CLASSES + "11": "presentation state",
+    CLASSES + "88": "report",
+    CLASSES + "104": "document",
+    CLASSES + "9": "waveform",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelObject:
+    """An RTSTRUCT or SEG file and the image series that it says it belongs to."""
+
+    path: Path
+    kind: str  # "rtstruct" or "seg"
+    referenced_series_uid: str
+    structure_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """What lies in a folder."""
+
+    root: Path
+    frames: tuple[Frame, ...]
+    label_objects: tuple[LabelObject, ...]
+    set_aside: tuple[tuple[str, str], ...]  # (file name, why)
+
+
+def scan(root: Path) -> Scan:
+    """Everything below a folder (or one file), in the order of the names; links out of the folder are followed by nobody."""
+    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+    frames: list[Frame] = []
+    labels: list[LabelObject] = []
+    aside: list[tuple[str, str]] = []
+    for file in bar(files, title="headers", total=len(files), unit="files"):
+        name = str(file.relative_to(root)) if file != root else file.name
+        try:
+            dataset = _header(file)
+            why = "not DICOM" if dataset is None else _kind(dataset)
+            if file.stat().st_size == 0:
+                why = "empty file"
+            if dataset is not None and why in ("segmentation", "structures"):
+                labels.append(_label_object(dataset, file, why))
+            if dataset is not None and not why:
+                frames += frames_of(dataset, file, patient=patient_of(dataset))
+        except Damaged as error:
+            why = f"damaged DICOM file ({error})"
+        except OSError as error:
+            why = f"unreadable ({error.strerror})"
+        if why:
+            aside.append((name, why))
+    return Scan(root=root, frames=tuple(frames), label_objects=tuple(labels), set_aside=tuple(aside))
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether the file begins as DICOM does, with or without the preamble."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(132)
+    except OSError:
+        return False
+    return head[128:132] == b"DICM" or head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08", b"\x00\x02")
+
+
+def patient_of(dataset: Dataset) -> str:
+    """A name for the patient that says nothing of him: 'P' and 8 hex digits of a hash of the ID, or of the study's UID."""
+    identity = text(dataset, "PatientID") or text(dataset, "StudyInstanceUID")
+    return "P" + hashlib.sha256(identity.encode()).hexdigest()[:8]
+
+
+def _header(file: Path) -> Dataset | None:
+    """The header, None for what is not DICOM. Raises: Damaged for what begins as DICOM and breaks off."""
+    if not looks_like_dicom(file):
+        return None
+    with file.open("rb") as stream:
+        preamble = stream.read(132)[128:] == b"DICM"
+    _refuse_bomb(file)
+    dataset = read_header(file, force=not preamble)
+    if not text(dataset, "SOPClassUID") and not text(dataset, "MediaStorageSOPClassUID"):
+        meta = getattr(dataset, "file_meta", None)
+        if meta is None or not text(meta, "MediaStorageSOPClassUID"):
+            if preamble:
+                raise Damaged("cut off before the SOP class")
+            return None
+    return dataset
+
+
+def _refuse_bomb(file: Path) -> None:
+    """A deflated data set is unpacked whole by the parser: count first, in bounded memory."""
+    with file.open("rb") as stream:
+        head = stream.read(4096)
+        start = head.find(DEFLATED.encode())
+        if start < 0 or head[start - 8 : start - 4] != b"\x02\x00\x10\x00":
+            return
+        stream.seek(144 + int.from_bytes(head[140:144], "little"))  # behind group 0002
+        unpacker, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while total <= MOST_UNPACKED_BYTES:
+            chunk = unpacker.unconsumed_tail or stream.read(2**16)
+            if not chunk or unpacker.eof:
+                return
+            try:
+                total += len(unpacker.decompress(chunk, 2**20))
+            except zlib.error as error:
+                raise Damaged("the deflated part is broken") from error
+    raise Damaged(f"unpacks to more than {MOST_UNPACKED_BYTES} bytes")
+
+
+def _kind(dataset: Dataset) -> str:
+    """'' for an image, else what the object is."""
+    meta = getattr(dataset, "file_meta", None)
+    sop_class = text(dataset, "SOPClassUID") or (text(meta, "MediaStorageSOPClassUID") if meta is not None else "")
+    for beginning, kind in KINDS.items():
+        if sop_class == beginning or sop_class.startswith(beginning + "."):
+            return kind or ("" if has_pixels(dataset) else "object without an image")
+    return "" if has_pixels(dataset) else "object without an image"
+
+
+def _label_object(dataset: Dataset, file: Path, why: str) -> LabelObject:
+    if why == "segmentation":
+        names = tuple(text(s, "SegmentLabel") for s in items(dataset, "SegmentSequence"))
+        series = [text(s, "SeriesInstanceUID") for s in items(dataset, "ReferencedSeriesSequence")]
+        return LabelObject(path=file, kind="seg", referenced_series_uid=next(iter(series), ""), structure_names=names)
+    names = tuple(text(s, "ROIName") for s in items(dataset, "StructureSetROISequence"))
+    series = [
+        text(s, "SeriesInstanceUID")
+        for frame_of_reference in items(dataset, "ReferencedFrameOfReferenceSequence")
+        for study in items(frame_of_reference, "RTReferencedStudySequence")
+        for s in items(study, "RTReferencedSeriesSequence")
+    ]
+    return LabelObject(path=file, kind="rtstruct", referenced_series_uid=next(iter(series), ""), structure_names=names)
