@@ -1,0 +1,51 @@
+# `make demo` and `make test` are all a newcomer needs. PYTHON=python3.12 make test chooses the Python.
+
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(or $(wildcard .venv/bin/python),python3)
+else
+CHOSEN := --chosen
+endif
+
+VENV := .venv/bin
+ARGS ?=
+# Tests run side by side: more threads in each would only get in each other's way.
+TEST_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format doctor clean
+
+help: ## list all targets
+	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='...']"
+	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(firstword $(MAKEFILE_LIST)) | awk -F': ' '{ printf "  %-8s %s\n", $$1, $$2 }'
+
+demo: ## the whole chain on made-up CT scans, in a few minutes
+	$(call prepare,demo)
+	@$(VENV)/unet demo $(ARGS)
+
+test: ## run all tests; ARGS='-k dicom' runs some
+	$(call prepare,test)
+	@OMP_NUM_THREADS=$(TEST_THREADS) $(VENV)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+check: ## lint, format, strict types, import layers
+	$(call prepare,check)
+	$(VENV)/ruff check
+	$(VENV)/ruff format --check
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+
+format: ## put the source into the house format
+	$(call prepare,format)
+	$(VENV)/ruff check --fix
+	$(VENV)/ruff format
+
+doctor: ## is this machine ready? each problem with its fix
+	$(call prepare,doctor)
+	@$(VENV)/unet doctor $(ARGS)
+
+clean: ## remove .venv and caches; data, runs and bundles stay
+	rm -rf .venv build artifacts *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+define prepare
+	@command -v $(PYTHON) >/dev/null || { echo "set-up: there is no $(PYTHON) on this machine. Install Python 3.11 or newer, then type: make $(1)" >&2; exit 2; }
+	@$(PYTHON) tools/prepare.py $(1) $(CHOSEN)
+endef
