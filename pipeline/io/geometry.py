@@ -52,15 +52,20 @@ def grid_distance_mm(affine_a: np.ndarray, affine_b: np.ndarray, shape: tuple[in
     return float(np.linalg.norm(corners_mm(affine_a, shape) - corners_mm(affine_b, shape), axis=1).max())
 
 
-def shear_distance_mm(affine: np.ndarray, shape: tuple[int, int, int]) -> float:
-    """Largest distance of a corner from the nearest right-angled grid with the same centre, in mm; 0 for a right-angled one."""
+def right_angled(affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The nearest grid with perpendicular axes, the same voxel edges and the same centre; 4x4."""
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     left, _, right = np.linalg.svd(affine[:3, :3] / edges)
     straight = affine.copy()
     straight[:3, :3] = (left @ right) * edges
     centre = (np.array(shape) - 1) / 2
     straight[:3, 3] += affine[:3, :3] @ centre - straight[:3, :3] @ centre
-    return grid_distance_mm(affine, straight, shape)
+    return straight
+
+
+def shear_distance_mm(affine: np.ndarray, shape: tuple[int, int, int]) -> float:
+    """Largest distance of a corner from the nearest right-angled grid, in mm; 0 for a right-angled one."""
+    return grid_distance_mm(affine, right_angled(affine, shape), shape)
 
 
 def regular_tolerance_mm(distance_mm: float) -> float:
@@ -100,7 +105,7 @@ def steps_mm(geometry: Geometry) -> np.ndarray:
 
 
 def step_multiples(geometry: Geometry) -> np.ndarray | None:
-    """How many slice distances each step spans, e.g. [1, 1, 2, 1]; None where they are no multiples of the smallest."""
+    """How many slice distances each step spans, e.g. [1, 1, 2, 1]; None where there is no usual step with multiples."""
     steps = steps_mm(geometry)
     lengths = np.linalg.norm(steps, axis=1)
     if lengths.min() <= 0:
@@ -110,7 +115,8 @@ def step_multiples(geometry: Geometry) -> np.ndarray | None:
     # both ends of a step may be off by the tolerance
     allowed_mm = 2 * regular_tolerance_mm(float(np.linalg.norm(single)))
     off_mm = np.linalg.norm(steps - multiples[:, None] * single, axis=1)
-    return multiples.astype(int) if (off_mm <= allowed_mm * np.maximum(multiples, 1)).all() else None
+    mostly_single = int((multiples == 1).sum()) * 2 >= len(multiples)  # else the smallest step is the odd one
+    return multiples.astype(int) if mostly_single and (off_mm <= allowed_mm).all() else None
 
 
 def _kind(

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from ..errors import Notice, UserError
-from .geometry import SHEAR_MM, corners_mm, grid_distance_mm, ras_from_lps, shear_distance_mm
+from .geometry import SHEAR_MM, corners_mm, grid_distance_mm, ras_from_lps, right_angled, shear_distance_mm
 from .paths import existing, temporary_beside
 from .volume import Source, Volume
 
@@ -218,7 +218,8 @@ def _write(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
 
     image = nibabel.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
-    image.set_qform(affine, code=1)
+    # qform can hold right angles only; sform is exact
+    image.set_qform(right_angled(affine, (array.shape[0], array.shape[1], array.shape[2])), code=1)
     image.set_sform(affine, code=1)
     with path.open("wb") as raw:
         if path.name.endswith(".gz"):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 COMPONENTS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}
+MAPS = {"FIELD_MAP": "field map", "FIELD MAP": "field map", "VELOCITY MAP": "velocity map", "VELOCITY": "velocity map"}
 LOCALIZERS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW")
 
 
@@ -57,7 +58,7 @@ class Frame:
     b_value: float | None = None
     gradient: tuple[float, ...] | None = None
     image_type: tuple[str, ...] = ()
-    component: str = ""  # magnitude, phase, real, imaginary or ''
+    component: str = ""  # magnitude, phase, real, imaginary, a kind of map, or ''
     temporal_position: int | None = None
     trigger_time_ms: float | None = None
     acquisition_number: int | None = None
@@ -207,6 +208,9 @@ def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None
 def _component(stated: str, image_type: tuple[str, ...]) -> str:
     """Which part of a complex signal, from its own attribute or the third and later values of Image Type ('P', 'SW_P', ...)."""
     names = {name.upper(): name for name in COMPONENTS.values()}
+    for part in image_type[2:]:
+        if part in MAPS:
+            return MAPS[part]
     if stated.upper() in names:
         return names[stated.upper()]
     for part in image_type[2:]:

@@ -56,6 +56,7 @@ def _read(root: Path, shown: Path, series: str, volume: str) -> Volume:
         sop_uids=tuple(f.sop_uid for f in chosen.frames),
         frame_numbers=tuple(f.index + 1 for f in chosen.frames),
         geometry=chosen.layout.geometry,
+        spacing_known=chosen.layout.spacing_known,
         notices=(*chosen.notices, *notices, *_set_aside_notice(found, aside)),
         files_set_aside=(*found.set_aside, *aside, *chosen.set_aside),
     )

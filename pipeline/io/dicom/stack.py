@@ -14,6 +14,7 @@ from .frames import Frame
 UNIT_TOLERANCE = 1e-3  # direction cosines: length 1 and perpendicular within rounding
 STEEPEST_DEG = 60.0  # a step further from the normal than this is no slice stack; gantries tilt by 30 degrees at most
 STATED_FRACTION = 0.05  # Spacing Between Slices that differs from the positions by more is worth a word
+UNKNOWN_THICKNESS_MM = 1.0  # of one slice that does not say: its place is known all the same, its volume is not
 HIDDEN = 6  # so many distances or files are listed in a message, then "..."
 
 
@@ -25,6 +26,7 @@ class Layout:
     affine: np.ndarray  # 4x4, voxel index (column, row, slice) to mm, RAS+
     geometry: Geometry
     notices: tuple[Notice, ...] = ()
+    spacing_known: bool = True  # False: one slice that does not say how thick it is
 
 
 def axes_of(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -77,22 +79,21 @@ def _plane(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _single(frame: Frame, origin: np.ndarray, column_step: np.ndarray, row_step: np.ndarray) -> Layout:
     """One slice: its thickness is the only distance there is."""
-    distance_mm = frame.thickness_mm or frame.slice_spacing_mm
-    if not distance_mm or distance_mm <= 0:
-        what = "one slice without SliceThickness: the distance of slices is unknown"
-        raise UserError(what, where=frame.name, next="Export the series again with its geometry.")
+    stated_mm = frame.thickness_mm or frame.slice_spacing_mm or 0.0
+    distance_mm = stated_mm if stated_mm > 0 else UNKNOWN_THICKNESS_MM
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1], affine[:3, 3] = column_step, row_step, origin
     affine[:3, 2] = ras_from_lps(axes_of(frame)[2]) * distance_mm
     far_column, far_row = column_step * (frame.columns - 1), row_step * (frame.rows - 1)
     corners = np.stack([origin, origin + far_column, origin + far_row, origin + far_column + far_row])[None]
-    notice = Notice(
-        code="single-slice",
-        sentence=f"one slice: its thickness of {distance_mm:g} mm is taken as the distance of slices",
-        where=frame.name,
-    )
+    if stated_mm > 0:
+        sentence = f"one slice: its thickness of {stated_mm:g} mm is taken as the distance of slices"
+    else:
+        sentence = f"one slice without SliceThickness: {distance_mm:g} mm is put down, so volumes in ml mean nothing"
+    notice = Notice(code="single-slice", sentence=sentence, where=frame.name)
     geometry = Geometry(corners_mm=corners, kind="regular", residual_mm=0.0)
-    return Layout(frames=(frame,), affine=affine, geometry=geometry, notices=(notice,))
+    known = stated_mm > 0
+    return Layout(frames=(frame,), affine=affine, geometry=geometry, notices=(notice,), spacing_known=known)
 
 
 def _gapped(geometry: Geometry, frames: Sequence[Frame]) -> UserError:
