@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 from ..errors import UserError
+from ..io.paths import temporary_beside
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,7 +74,7 @@ def artifact_location(uri: str) -> str | None:
     if parts.scheme in ("http", "https", "databricks") or uri == "databricks":
         return None
     if parts.scheme == "sqlite":
-        return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "artifacts").as_uri()
+        return (database_file(uri).resolve().parent / "artifacts").as_uri()
     return (mlruns_folder() / "artifacts").as_uri()
 
 
@@ -84,15 +85,38 @@ def quiet_settings() -> None:
 
 
 def open_client(uri: str) -> MlflowClient:
-    """A client of the store; the first one of a SQLite database makes its tables (about 3 s)."""
+    """A client of the store; the first one of a SQLite database makes it (about 3 s)."""
     quiet_settings()
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if uri.startswith("sqlite:///") and not database_file(uri).exists():
+        _make_database(database_file(uri))
     return MlflowClient(uri)
+
+
+def database_file(uri: str) -> Path:
+    """The file of a sqlite:/// address."""
+    return Path(uri.removeprefix("sqlite:///"))
+
+
+def _make_database(file: Path) -> None:
+    """MLflow's tables, under another name until all are there: a second process that opens a half-made one would spoil it."""
+    from mlflow import MlflowClient
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = temporary_beside(file, ".db")
+    try:
+        MlflowClient(f"sqlite:///{aside.as_posix()}").search_experiments(max_results=1)
+        try:
+            file.hardlink_to(aside)
+        except FileExistsError:  # another process was faster: its database is as good
+            pass
+        except OSError:  # a file system without links
+            aside.replace(file)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def experiment_id(client: MlflowClient, name: str, uri: str) -> str:

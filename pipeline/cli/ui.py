@@ -1,0 +1,32 @@
+"""`unet ui`: MLflow's page of all trainings."""
+
+from __future__ import annotations
+
+import argparse
+
+DESCRIPTION = """Open the MLflow page of all trainings: curves, settings, pictures. It listens on this machine only and runs
+until Ctrl-C. The runs are those of mlruns/ here or in a folder above; MLFLOW_TRACKING_URI names another place."""
+EXAMPLE = "unet ui --port 5000"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, metavar="N", help="absent: 5000 or the next free one")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import signal
+
+    from ..progress import say
+    from ..tracking.page import mlflow_page
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end from outside is as good as Ctrl-C
+    say("starting MLflow's page ...")
+    try:
+        with mlflow_page(arguments.port) as page:
+            print(f"MLflow: {page.address}", flush=True)
+            if page.process is not None:
+                say("Ctrl-C ends it.")
+            page.wait()
+    except KeyboardInterrupt:
+        say("ended.")
+    return 0
