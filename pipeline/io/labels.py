@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import Notice, UserError
+from ..errors import UserError
 from ..labels import LabelTable
+from .combine import combine
 from .nifti import looks_like_nifti, read_nifti
 from .orient import grid_difference, reordered
 from .paths import existing
@@ -120,25 +121,3 @@ def _from_many(paths: Sequence[Path], like: Volume, table: LabelTable) -> Volume
     array, notices = combine(masks, table, where=paths[0].parent)
     source = Source(path=paths[0], kind="nifti", spacing_known=like.source.spacing_known, notices=notices)
     return Volume(array=array, affine=like.affine, source=source)
-
-
-def combine(masks: Sequence[np.ndarray], table: LabelTable, *, where: Path) -> tuple[np.ndarray, tuple[Notice, ...]]:
-    """One mask a structure of the table to the array that the table asks for.
-
-    Args:
-        masks: bool, (columns, rows, slices) each, in the order of the table.
-    Returns: (columns, rows, slices, structures) for an overlapping table; else the values, where of two structures in one voxel
-        the one that stands first in the table wins, counted in a notice.
-    """
-    if table.overlapping:
-        return np.stack(masks, axis=-1).astype(np.uint8), ()
-    array = np.full(masks[0].shape, table.background, dtype=np.uint8)
-    taken, doubled = np.zeros(masks[0].shape, dtype=bool), 0
-    for mask, structure in zip(masks, table.structures, strict=True):
-        doubled += int((mask & taken).sum())
-        array[mask & ~taken] = structure.value
-        taken |= mask
-    if not doubled:
-        return array, ()
-    sentence = f"{doubled} voxels belong to more than one structure: the first of the label table is taken"
-    return array, (Notice(code="structures-overlap", sentence=sentence, where=where.name),)

@@ -42,7 +42,8 @@ class LabelObject:
 
     path: Path
     kind: str  # "rtstruct" or "seg"
-    referenced_series_uid: str
+    referenced_series_uid: str  # '' where it does not say
+    frame_of_reference_uid: str
     structure_names: tuple[str, ...]
 
 
@@ -148,13 +149,17 @@ def _kind(dataset: Dataset) -> str:
 def _label_object(dataset: Dataset, file: Path, why: str) -> LabelObject:
     if why == "segmentation":
         names = tuple(text(s, "SegmentLabel") for s in items(dataset, "SegmentSequence"))
-        series = [text(s, "SeriesInstanceUID") for s in items(dataset, "ReferencedSeriesSequence")]
-        return LabelObject(path=file, kind="seg", referenced_series_uid=next(iter(series), ""), structure_names=names)
-    names = tuple(text(s, "ROIName") for s in items(dataset, "StructureSetROISequence"))
-    series = [
-        text(s, "SeriesInstanceUID")
-        for frame_of_reference in items(dataset, "ReferencedFrameOfReferenceSequence")
-        for study in items(frame_of_reference, "RTReferencedStudySequence")
-        for s in items(study, "RTReferencedSeriesSequence")
-    ]
-    return LabelObject(path=file, kind="rtstruct", referenced_series_uid=next(iter(series), ""), structure_names=names)
+        series, frame_of_reference = items(dataset, "ReferencedSeriesSequence"), text(dataset, "FrameOfReferenceUID")
+    else:
+        names = tuple(text(s, "ROIName") for s in items(dataset, "StructureSetROISequence"))
+        places = items(dataset, "ReferencedFrameOfReferenceSequence")
+        studies = [study for place in places for study in items(place, "RTReferencedStudySequence")]
+        series = [s for study in studies for s in items(study, "RTReferencedSeriesSequence")]
+        frame_of_reference = text(places[0], "FrameOfReferenceUID") if places else ""
+    return LabelObject(
+        path=file,
+        kind="seg" if why == "segmentation" else "rtstruct",
+        referenced_series_uid=text(series[0], "SeriesInstanceUID") if series else "",
+        frame_of_reference_uid=frame_of_reference,
+        structure_names=names,
+    )

@@ -116,9 +116,19 @@ def _irregular(geometry: Geometry, frames: Sequence[Frame]) -> UserError:
         k, away_mm = beside
         what = f"the slice {frames[k].name} lies {away_mm:.2f} mm from its position in line with the others"
         return UserError(what, next="A stack with a step has no single grid: send the series again.")
-    listed = _listed([f"{length:.2f}" for length in lengths])
-    what = f"the slice spacing is irregular (distances in mm: {listed}; off the best grid by {geometry.residual_mm:.2f} mm)"
+    what = f"the slice spacing is irregular: {_listed(_runs(lengths, frames))}"
     return UserError(what, next="Reconstruct the series with one spacing, or split it.")
+
+
+def _runs(lengths: np.ndarray, frames: Sequence[Frame]) -> list[str]:
+    """['4.00 mm from 001.dcm to 018.dcm', '1.08 mm from 018.dcm to 019.dcm', ...]: equal distances in a row together."""
+    runs: list[list[int]] = []
+    for k, length in enumerate(lengths):
+        if runs and abs(length - lengths[runs[-1][0]]) <= regular_tolerance_mm(float(length)):
+            runs[-1].append(k)
+        else:
+            runs.append([k])
+    return [f"{lengths[run[0]]:.2f} mm from {frames[run[0]].name} to {frames[run[-1] + 1].name}" for run in runs]
 
 
 def _one_beside(geometry: Geometry) -> tuple[int, float] | None:
