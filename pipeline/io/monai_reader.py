@@ -1,0 +1,64 @@
+"""MONAI's LoadImage with our reader: adds to MONAI's own that geometry is judged and a refusal stays a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import ImageReader
+
+from ..errors import UserError
+from .orient import grid_difference
+from .read import read_volume
+from .volume import Volume
+
+
+class VolumeReader(ImageReader):  # type: ignore[misc]
+    """`LoadImaged(keys="image", reader=VolumeReader(), ensure_channel_first=True)` for DICOM folders, NIfTI and pictures.
+
+    Several paths for one item are stacked as channels; they must share one grid.
+
+    Args:
+        series, volume, pixel_size_mm: as in `read_volume`.
+    """
+
+    def __init__(self, *, series: str = "", volume: str = "", pixel_size_mm: float | None = None) -> None:
+        super().__init__()
+        self.series, self.volume, self.pixel_size_mm = series, volume, pixel_size_mm
+
+    def verify_suffix(self, filename: Sequence[str | Path] | str | Path) -> bool:
+        """Always: the kind of a file is decided by its content."""
+        return True
+
+    def read(self, data: Sequence[str | Path] | str | Path, **kwargs: Any) -> tuple[Path, ...]:
+        """The paths only. Reading waits for `get_data`: LoadImage answers an error raised here by trying other readers."""
+        return (Path(data),) if isinstance(data, str | Path) else tuple(Path(d) for d in data)
+
+    def get_data(self, img: tuple[Path, ...]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Array (columns, rows, slices[, channels]) and MONAI's metadata. Raises: UserError as `read_volume` does."""
+        volumes = [read_volume(p, series=self.series, volume=self.volume, pixel_size_mm=self.pixel_size_mm) for p in img]
+        first = volumes[0]
+        array = first.array if len(volumes) == 1 else _as_channels(volumes)
+        channels_last = array.ndim == 4
+        return array, {
+            "affine": first.affine.copy(),
+            "original_affine": first.affine.copy(),
+            "spatial_shape": np.array(first.shape),
+            "space": "RAS",
+            "original_channel_dim": -1 if channels_last else float("nan"),
+            "modality": first.modality,
+            "spacing_known": first.source.spacing_known,
+            "notices": [str(notice) for volume in volumes for notice in volume.source.notices],
+        }
+
+
+def _as_channels(volumes: Sequence[Volume]) -> np.ndarray:
+    first = volumes[0]
+    for other in volumes[1:]:
+        difference = grid_difference(other.array, other.affine, first.shape, first.affine)
+        if difference or other.array.ndim != 3 or first.array.ndim != 3:
+            what = f"cannot become a channel beside {first.source.path.name}: {difference or 'it has channels of its own'}"
+            raise UserError(what, where=other.source.path, next="Resample it to the first one's grid.")
+    return np.stack([volume.array for volume in volumes], axis=-1)
