@@ -51,6 +51,7 @@ def read_nifti(path: Path | str, *, modality: str = "") -> Volume:
     """
     import nibabel
     from nibabel.filebasedimages import ImageFileError
+    from nibabel.imageglobals import LoggingOutputSuppressor
     from nibabel.spatialimages import HeaderDataError
 
     path = existing(path)
@@ -61,15 +62,17 @@ def read_nifti(path: Path | str, *, modality: str = "") -> Volume:
             version = _version(head)
             if version not in kinds:
                 raise UserError(_not_nifti(version), where=path, next="Give a .nii or .nii.gz file.")
+            _refuse_without_spacing(kinds[version].header_class(head[: 348 if version == "n+1" else 540], check=False), path)
             stream.seek(0)
-            image = kinds[version].from_stream(stream)
+            with LoggingOutputSuppressor():  # what nibabel mends silently or with a log line is judged here
+                image = kinds[version].from_stream(stream)
             _refuse_unreadable(image, path)
             array = _values(image)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"the packed file is damaged or cut off ({error})", where=path, next="Copy the file again.") from error
     except (HeaderDataError, ImageFileError, OSError, ValueError) as error:
         raise UserError(f"the file cannot be read as NIfTI ({error})", where=path, next="Copy or export it again.") from error
-    affine, notices = _affine(image, path)
+    affine, notices = _affine(image, path.name)
     source = Source(path=path, kind="nifti", notices=notices)
     return Volume(array=array, affine=affine, modality=modality, source=source)
 
@@ -133,6 +136,15 @@ def _not_nifti(version: str) -> str:
     return "the header and the values are in two files (.hdr and .img)" if version else "this is not a NIfTI file"
 
 
+def _refuse_without_spacing(header: nibabel.Nifti1Header, path: Path) -> None:
+    """nibabel puts 1 mm where the header says 0; no sform and no qform leaves pixdim as the only truth."""
+    spacing = np.array(header["pixdim"][1:4], dtype=np.float64)[: max(int(header["dim"][0]), 2)]
+    coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+    if not coded and not ((spacing != 0) & np.isfinite(spacing)).all():
+        what = f"the header has neither sform nor qform and no usable spacing ({spacing.tolist()})"
+        raise UserError(what, where=path, next="Export the file again.")
+
+
 def _refuse_unreadable(image: nibabel.Nifti1Image, path: Path) -> None:
     """Judges the header before any memory is taken for the values."""
     shape, dtype = image.shape, image.get_data_dtype()
@@ -173,28 +185,24 @@ def _values(image: nibabel.Nifti1Image) -> np.ndarray:
     return array[..., None] if array.ndim == 2 else array
 
 
-def _affine(image: nibabel.Nifti1Image, path: Path) -> tuple[np.ndarray, tuple[Notice, ...]]:
+def _affine(image: nibabel.Nifti1Image, name: str) -> tuple[np.ndarray, tuple[Notice, ...]]:
     """4x4, voxel index to mm in RAS+, with what is worth a word about it."""
     header, notices = image.header, []
     coded = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
-    spacing = np.abs(np.array(header["pixdim"][1:4], dtype=np.float64))[: max(len(image.shape[:3]), 2)]
     if not any(coded):
-        if not np.isfinite(spacing).all() or (spacing == 0).any():
-            what = f"the header has neither sform nor qform and no usable spacing ({spacing.tolist()})"
-            raise UserError(what, where=path, next="Export the file again.")
         sentence = "neither sform nor qform is set: left and right are unknown"
-        notices.append(Notice(code="no-orientation", sentence=sentence, where=path.name))
+        notices.append(Notice(code="no-orientation", sentence=sentence, where=name))
     affine = np.array(image.affine, dtype=np.float64)
     if all(coded):
         shape = (*image.shape, 1, 1)[:3]
         apart_mm = grid_distance_mm(affine, header.get_qform(), shape)
         if apart_mm > TWO_GEOMETRIES_MM:
             sentence = f"sform and qform lie up to {apart_mm:.2f} mm apart: sform is taken, other programs may take qform"
-            notices.append(Notice(code="two-geometries", sentence=sentence, where=path.name))
+            notices.append(Notice(code="two-geometries", sentence=sentence, where=name))
     unit = header.get_xyzt_units()[0]
     if UNIT_MM.get(unit, 1.0) != 1.0:
         affine[:3] *= UNIT_MM[unit]
-        notices.append(Notice(code="unit-converted", sentence=f"the header counts in {unit}: turned into mm", where=path.name))
+        notices.append(Notice(code="unit-converted", sentence=f"the header counts in {unit}: turned into mm", where=name))
     return affine, tuple(notices)
 
 
@@ -247,7 +255,9 @@ def _verify(path: Path, array: np.ndarray, affine: np.ndarray, tolerance_mm: flo
     lps_affine[:3, :3], lps_affine[:3, 3] = direction, seen.GetOrigin()[:3]
     seen_corners = ras_from_lps(corners_mm(lps_affine, shape))
     apart_mm = float(np.linalg.norm(seen_corners - corners_mm(affine, shape), axis=1).max())
-    _compare("SimpleITK", sitk.GetArrayViewFromImage(seen).T, array, apart_mm, tolerance_mm)
+    # ITK reads NaN and infinity as 0
+    wanted = array if array.dtype.kind in "iu" else np.where(np.isfinite(array), array, 0)
+    _compare("SimpleITK", sitk.GetArrayViewFromImage(seen).T, wanted, apart_mm, tolerance_mm)
 
 
 def _compare(reader: str, found: np.ndarray, array: np.ndarray, apart_mm: float, tolerance_mm: float) -> None:
