@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--patient", metavar="REGEX", default="", help="one group: the part of a case's name that names the patient"
     )
     parser.add_argument("--patients", metavar="CSV", type=Path, help="columns case,patient_id")
+    parser.add_argument(
+        "--masks", choices=("seg", "rtstruct", "nifti"), default="", help="DICOM series: which kind of mask to take"
+    )
     parser.add_argument("--folds", metavar="N", type=int, default=5, help="number of folds, by patient (default 5)")
     parser.add_argument("--fold-of", metavar="CSV", type=Path, help="columns case,fold: folds as you want them")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the folds (default 0)")
@@ -63,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         pixel_size_mm=_pixel_size_mm(arguments.pixel_size),
         pixel_size_unknown=arguments.pixel_size == "unknown",
         modality=modality_code(arguments.modality),
+        masks=arguments.masks,
     )
     built = build_manifest(arguments.source, request)
     write_manifest(built.manifest, out)

@@ -37,7 +37,8 @@ class Request:
     seed: int = 0
     pixel_size_mm: float | None = None  # pictures
     pixel_size_unknown: bool = False  # pictures: said to be unknown
-    modality: str = ""
+    modality: str = ""  # where the files do not say; of DICOM series, which to take
+    masks: str = ""  # of DICOM series, which kind of mask to take: "seg", "rtstruct" or "nifti"
 
     def __post_init__(self) -> None:
         if self.patient_pattern and self.patients:
@@ -81,7 +82,7 @@ def build_manifest(source: Path | str, request: Request) -> Built:
 
     Raises: UserError for a layout that is none, unreadable files (all of them), labels or patients that nobody names.
     """
-    found = find_cases(source, modality=request.modality)
+    found = find_cases(source, modality=request.modality, masks=request.masks)
     _refuse_doubles(found)
     _refuse_unstated_pixel_size(found, request)
     table = _table(found, request)

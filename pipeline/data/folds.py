@@ -14,18 +14,18 @@ def assign_folds(labels_of: Mapping[str, Set[int]], *, folds: int = 5, seed: int
 
     Args:
         labels_of: patient → label values that occur in any of the patient's masks.
-        folds: how many; at least 2 and at most the number of patients.
+        folds: how many, at most the number of patients; 1 leaves nothing to validate on.
         seed: the same seed and patients give the same folds, in whatever order the patients come.
     Returns: patient → fold, from 0; fold sizes differ by at most one patient.
     Raises: UserError when there are fewer patients than folds.
     Source: iterative stratification, Sechidis, Tsoumakas and Vlahavas 2011: the rarest label is dealt out first, each of its
         patients to the fold that still wants the most of it.
     """
-    if not 2 <= folds <= len(labels_of):
+    if not 1 <= folds <= len(labels_of):
         raise UserError(
-            f"{folds} folds of {len(labels_of)} patients: every fold needs at least one patient, and there must be two folds",
+            f"{folds} folds of {len(labels_of)} patients: every fold needs at least one patient",
             where="--folds",
-            next="Ask for fewer folds, or train with --fold none on all cases.",
+            next=f"Ask for --folds {len(labels_of)} or fewer, or say with --patient or --patients whose the cases are.",
         )
     random = np.random.default_rng(seed)
     waiting = [str(patient) for patient in random.permutation(sorted(labels_of))]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import Notice
+
+MASK_ENDINGS = ("", "_mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt")  # image.png, image_mask.png
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,3 +41,16 @@ def stem(path: Path) -> str:
     """The file's name without .nii.gz, .nii or its last ending."""
     name = path.name
     return name[: -len(".nii.gz")] if name.endswith(".nii.gz") else path.stem
+
+
+def told(code: str, what: str, names: Sequence[str]) -> Notice | None:
+    """A notice that names what is left out, or None where nothing is.
+
+    Args:
+        what: in words, with {s} and {are} for the plural.
+    """
+    if not names:
+        return None
+    s, are = ("s", "are") if len(names) > 1 else ("", "is")
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return Notice(code=code, sentence=f"{len(names)} {what.format(s=s, are=are)}, left out: {', '.join(names[:3])}{more}")

@@ -9,20 +9,20 @@ from ..io.nifti import looks_like_nifti
 from ..io.paths import existing
 from ..io.picture import looks_like_picture
 from .dataset_json import described_labels, described_modality, read_description
-from .found import FoundCase, FoundSet, stem
+from .found import MASK_ENDINGS, FoundCase, FoundSet, stem, told
 from .source_csv import cases_from_csv
 
 IMAGE_FOLDERS = ("images", "image")
 MASK_FOLDERS = ("masks", "labels", "mask", "label", "annotations")
-MASK_ENDINGS = ("", "_mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt")
 
 
-def find_cases(source: Path | str, *, modality: str = "") -> FoundSet:
+def find_cases(source: Path | str, *, modality: str = "", masks: str = "") -> FoundSet:
     """Recognise the layout of a source by what it holds, and list its cases.
 
     Args:
         source: a folder or a CSV file.
         modality: of a tree of DICOM series, take this modality only.
+        masks: of a tree of DICOM series, take this kind of mask only.
     Raises: UserError where no layout fits (with what was looked for) or no image has a mask.
     """
     source = existing(source)
@@ -32,12 +32,11 @@ def find_cases(source: Path | str, *, modality: str = "") -> FoundSet:
         return _decathlon_or_nnunet(source)
     pair = _image_and_mask_folders(source)
     if pair is not None:
-        images, masks = pair
-        cases, notices = _paired(images, masks, channels=False)
-        return FoundSet(kind=f"folders {images.name}/ and {masks.name}/", root=source, cases=cases, notices=notices)
+        cases, notices = _paired(*pair, channels=False)
+        return FoundSet(kind=f"folders {pair[0].name}/ and {pair[1].name}/", root=source, cases=cases, notices=notices)
     from .source_dicom import find_dicom_cases  # pydicom only where it is needed
 
-    return find_dicom_cases(source, modality=modality)
+    return find_dicom_cases(source, modality=modality, masks=masks)
 
 
 def _image_and_mask_folders(source: Path) -> tuple[Path, Path] | None:
@@ -102,14 +101,9 @@ def _paired(images: Path, masks: Path, *, channels: bool) -> tuple[tuple[FoundCa
         what = f"no image in {images.name}/ has a mask of the same name in {masks.name}/"
         raise UserError(what, where=images.parent, next="Name the mask like its image, or list both in a CSV (image,label).")
     notices = [
-        _told("images-without-mask", "image{s} without a mask", lonely, images),
-        _told("masks-without-image", "mask{s} without an image", sorted(masks_of), masks),
-        _told(
-            "files-set-aside",
-            "file{s} that {are} neither NIfTI nor PNG nor TIFF",
-            strange_images + strange_masks,
-            images.parent,
-        ),
+        told("images-without-mask", "image{s} without a mask", lonely),
+        told("masks-without-image", "mask{s} without an image", sorted(masks_of)),
+        told("files-set-aside", "file{s} that {are} neither NIfTI nor PNG nor TIFF", strange_images + strange_masks),
     ]
     return tuple(sorted(cases, key=lambda c: c.case)), tuple(n for n in notices if n is not None)
 
@@ -119,12 +113,3 @@ def _image_files(folder: Path) -> tuple[list[Path], list[str]]:
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     good = [p for p in files if looks_like_nifti(p) or looks_like_picture(p)]
     return good, [p.name for p in files if p not in set(good)]
-
-
-def _told(code: str, what: str, names: list[str], where: Path) -> Notice | None:
-    if not names:
-        return None
-    s, are = ("s", "are") if len(names) > 1 else ("", "is")
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    sentence = f"{len(names)} {what.format(s=s, are=are)}, left out: {', '.join(names[:3])}{more}"
-    return Notice(code=code, sentence=sentence, where=where.name)
