@@ -98,7 +98,7 @@ class OriginalUNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         for side in image.shape[-2:]:
             output_side(self.design, int(side))  # refuses what does not fit, with the nearest that do
-        skips = []
+        skips: list[Tensor] = []
         x = image  # (B, 1, 572, 572)
         for encoder in self.encoders:
             x = encoder(x)  # (B, 64, 568, 568) (B, 128, 280, 280) (B, 256, 136, 136) (B, 512, 64, 64)

@@ -1,0 +1,142 @@
+"""Training samples: which slice, which patch of it, distorted how. A sample depends on the seed and its number alone.
+
+Knows nothing of networks beyond the side of the patch; workers, order and restarts change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from .augmentation import Augmentation
+from .case_store import StoredCase
+from .slice_grid import with_neighbours
+from .transforms import augment, augmentation_transforms
+
+
+class Sample(TypedDict):
+    """One sample of a batch."""
+
+    image: torch.Tensor  # (C, H, W) float32
+    label: torch.Tensor  # (1 or structures, H - 2 border, W - 2 border) uint8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How samples are drawn."""
+
+    patch: tuple[int, int]  # rows, columns of the network's input
+    border: int  # pixels that the network loses on each side: the label is smaller by them
+    neighbours: int
+    foreground_fraction: float
+    seed: int
+
+
+class SliceSamples(Dataset[Sample]):
+    """Sample number n, for any n: the epochs are ranges of numbers (see `NumbersFrom`).
+
+    A share of the samples is centred near a pixel of a structure, each structure equally often, so that small ones are seen;
+    the others are any patch of any slice. Patches that reach over the image are mirrored, as in prediction.
+    """
+
+    def __init__(self, cases: Sequence[StoredCase], sampling: Sampling, augmentation: Augmentation) -> None:
+        self.sampling = sampling
+        self.cases = list(cases)
+        self.positions = [case.positions() for case in cases]
+        structures = len(self.positions[0])
+        self.cases_with = [[i for i, p in enumerate(self.positions) if len(p[s])] for s in range(structures)]
+        self.seen_structures = [s for s in range(structures) if self.cases_with[s]]
+        self.slices = np.array([len(image) for image in self.images])
+        self.transforms = augmentation_transforms(augmentation, sampling.patch)
+
+    @cached_property
+    def images(self) -> list[np.ndarray]:
+        return [case.image for case in self.cases]
+
+    @cached_property
+    def labels(self) -> list[np.ndarray]:
+        return [case.label for case in self.cases]
+
+    def __getstate__(self) -> dict[str, object]:
+        """Memory maps are opened again in each worker, not sent to it with all their pixels."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("images", "labels")}
+
+    def __len__(self) -> int:
+        return int(self.slices.sum())
+
+    def __getitem__(self, number: int) -> Sample:
+        draw = np.random.default_rng((self.sampling.seed, number))
+        case, index, row, column = self._centre(draw)
+        top, left = (
+            _start(centre, side, window, 2 * self.sampling.border, draw)
+            for centre, side, window in zip((row, column), self.images[case].shape[-2:], self.sampling.patch, strict=True)
+        )
+        rows, columns = self.sampling.patch
+        image = with_neighbours(self.images[case], index, self.sampling.neighbours)
+        label = self.labels[case][index]
+        patch = _cut(np.asarray(image), top, left, rows, columns)
+        truth = _cut(np.asarray(label if label.ndim == 3 else label[np.newaxis]), top, left, rows, columns)
+        return self._finish(patch, truth, int(draw.integers(2**31 - 1)))
+
+    def _centre(self, draw: np.random.Generator) -> tuple[int, int, int, int]:
+        if self.seen_structures and draw.random() < self.sampling.foreground_fraction:
+            structure = self.seen_structures[draw.integers(len(self.seen_structures))]
+            case = self.cases_with[structure][draw.integers(len(self.cases_with[structure]))]
+            positions = self.positions[case][structure]
+            index, row, column = positions[draw.integers(len(positions))]
+            return case, int(index), int(row), int(column)
+        number = draw.integers(self.slices.sum())
+        case = int(np.searchsorted(np.cumsum(self.slices), number, side="right"))
+        index = int(number - self.slices[:case].sum())
+        rows, columns = self.images[case].shape[-2:]
+        return case, index, int(draw.integers(rows)), int(draw.integers(columns))
+
+    def _finish(self, patch: np.ndarray, truth: np.ndarray, seed: int) -> Sample:
+        image, label = augment(self.transforms, patch, truth, seed)
+        border = self.sampling.border
+        if border:
+            label = label[:, border:-border, border:-border]
+        return {"image": image.contiguous(), "label": label.contiguous()}
+
+
+class NumbersFrom(Sampler[int]):
+    """Sample numbers without an end, from the first of an epoch: a resumed training goes on where the sequence broke off."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def __iter__(self) -> Iterator[int]:
+        return count(self.first)
+
+
+def _start(centre: int, side: int, window: int, border: int, draw: np.random.Generator) -> int:
+    """First pixel of a window around `centre`, in the image's numbering; may be negative (mirrored).
+
+    The window's valid part stays on the image where it fits; where the image is smaller, it lies anywhere within.
+    """
+    valid = window - border
+    jitter = int(draw.integers(-(valid // 4), valid // 4 + 1))
+    start = centre - valid // 2 + jitter
+    low, high = sorted((0, side - valid))
+    return int(np.clip(start, low, high)) - border // 2
+
+
+def _cut(array: np.ndarray, top: int, left: int, rows: int, columns: int) -> np.ndarray:
+    """(C, H, W) → (C, rows, columns), mirrored at the border as often as it takes."""
+    down = _mirrored(top, rows, array.shape[1])
+    across = _mirrored(left, columns, array.shape[2])
+    return np.ascontiguousarray(array[:, down[:, None], across])
+
+
+def _mirrored(start: int, count: int, side: int) -> np.ndarray:
+    before, after = max(0, -start), max(0, start + count - side)
+    if side == 1:
+        return np.zeros(count, dtype=np.intp)
+    return np.pad(np.arange(side), (before, after), mode="reflect")[start + before : start + before + count]

@@ -1,0 +1,29 @@
+"""From class scores (logits) to classes. Knows nothing of label values, files or millimetres."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Head = Literal["softmax", "sigmoid"]
+
+
+def output_channels(structures: int, head: Head) -> int:
+    """Channels that a head needs: one a structure, and one for the background where classes exclude each other."""
+    return structures + 1 if head == "softmax" else structures
+
+
+def decide(scores: Tensor, head: Head, *, overlapping: bool) -> Tensor:
+    """The class of each pixel.
+
+    Args:
+        scores: (B, K, H, W) logits.
+    Returns: uint8 (B, H, W) of class indices, 0 the background; for overlapping structures (B, K, H, W) of 0 and 1.
+        The largest logit is the largest probability, and a logit above 0 a probability above 0.5: no softmax is needed.
+    """
+    if head == "softmax":
+        return scores.argmax(dim=1).to(torch.uint8)
+    chosen = (scores > 0).to(torch.uint8)
+    return chosen if overlapping else chosen[:, 0]

@@ -1,0 +1,38 @@
+"""Checkpoints that survive a power cut: written aside, synced, renamed. Plain types and tensors: loading runs no code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+from ..io.paths import temporary_beside
+
+
+def save_checkpoint(state: dict[str, Any], path: Path) -> None:
+    """Write tensors and plain types to `path` so that at any moment the old or the new file is whole."""
+    aside = temporary_beside(path, ".pt")
+    with aside.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # else the new name may be lost though the bytes are on the disk
+    finally:
+        os.close(folder)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without running code from it. Raises: UserError where it is missing or damaged."""
+    if not path.is_file():
+        raise UserError("there is no such checkpoint", where=path, next="A run writes one after its first epoch.")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError by kind of damage
+        raise UserError(f"the checkpoint is damaged ({type(error).__name__})", where=path) from error
+    return state

@@ -1,0 +1,205 @@
+"""Everything that decides a training: one validated object, one YAML file, one hash. The defaults are the paper's U-Net."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from ..data.augmentation import Augmentation
+from ..data.slice_grid import Preprocessing
+from ..errors import UserError, nearest
+from ..labels import LabelTable
+from ..network.decide import Head, output_channels
+from ..network.sizes import Padding
+from ..network.unet import Normalization, Output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSettings:
+    """The network; see `OriginalUNet` for what each does."""
+
+    name: str = "original"
+    width: int = 64
+    depth: int = 4
+    padding: Padding = "valid"
+    output: Output = "centre"
+    normalization: Normalization = "none"
+    dropout: float = 0.5
+    head: Head = "softmax"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """One training, but for the data and the fold."""
+
+    name: str = "unet"
+    manifest: str = ""  # the data set, relative to the experiment file; not part of the digest
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    patch: tuple[int, int] = (572, 572)  # rows, columns of the network's input in training
+    batch_size: int = 1
+    steps_per_epoch: int = 100
+    epochs: int = 100  # with a time budget, the schedule ends with the budget instead
+    foreground_fraction: float = 0.67  # share of samples centred on a voxel of a structure, each structure equally often
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 3e-4
+    momentum: float = 0.99  # sgd only; the paper's
+    weight_decay: float = 1e-4
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the training; validation and prediction are fp32
+    workers: int = 1  # processes that prepare samples; the samples do not depend on it
+    threads: int = 0  # of the network; 0: one a core. Equal weights need equal threads
+    seed: int = 0
+
+    def problems(self) -> list[str]:
+        """What is wrong with these settings, in words; empty when nothing is."""
+        found = self.preprocessing.problems() + self.augmentation.problems()
+        limits: list[tuple[str, float, float]] = [
+            ("batch_size", 1, 4096),
+            ("steps_per_epoch", 1, 10**6),
+            ("epochs", 1, 10**6),
+            ("foreground_fraction", 0, 1),
+            ("learning_rate", 1e-8, 10),
+            ("momentum", 0, 0.9999),
+            ("weight_decay", 0, 1),
+            ("workers", 0, 64),
+            ("threads", 0, 1024),
+            ("seed", 0, 2**31 - 1),
+        ]
+        for name, least, most in limits:
+            value = getattr(self, name)
+            if not least <= value <= most:
+                found.append(f"{name} must be {least:g} to {most:g}, is {value}")
+        if not 0 <= self.network.dropout < 1:
+            found.append(f"network.dropout must be 0 to below 1, is {self.network.dropout}")
+        return found
+
+    def network_settings(self, table: LabelTable, image_channels: int) -> dict[str, Any]:
+        """Arguments of the network for these structures and this number of image channels."""
+        network = self.network
+        return {
+            "in_channels": image_channels * (2 * self.preprocessing.neighbours + 1),
+            "out_channels": output_channels(len(table.structures), network.head),
+            "width": network.width,
+            "depth": network.depth,
+            "padding": network.padding,
+            "output": network.output,
+            "normalization": network.normalization,
+            "dropout": network.dropout,
+        }
+
+    @property
+    def digest(self) -> str:
+        """sha256 over every setting that decides the weights: two experiments with one digest train alike."""
+        settings = {key: value for key, value in asdict(self).items() if key not in ("name", "manifest")}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def check_fits(self, table: LabelTable) -> None:
+        """Raises: UserError when the head cannot express these structures."""
+        if self.network.head == "softmax" and table.overlapping:
+            raise UserError("overlapping structures need network.head: sigmoid, since softmax gives each pixel one class")
+        if self.network.head == "sigmoid" and not table.overlapping and not table.binary:
+            raise UserError(
+                f"network.head: sigmoid with {len(table.structures)} structures that exclude each other",
+                next="Use head: softmax, or declare the data set as --overlapping.",
+            )
+
+
+def read_experiment(path: Path) -> Experiment:
+    """An experiment file. Raises: UserError with every problem at once, and the nearest name for a slip of typing."""
+    import yaml
+
+    if not path.is_file():
+        near = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        raise UserError(f"no such experiment file{nearest(path.name, near) if near else ''}", where=path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"not readable as YAML: {error}", where=path) from error
+    return experiment_from(data or {}, where=path)
+
+
+def experiment_from(data: object, *, where: Path) -> Experiment:
+    """An experiment from plain types; the one gate behind which nobody checks again."""
+    problems: list[str] = []
+    experiment = _build(Experiment, data, "", problems)
+    if not problems:
+        problems = experiment.problems()
+    if problems:
+        raise UserError("; ".join(problems), where=where, next="docs/train.md lists all settings.")
+    return experiment  # type: ignore[no-any-return]
+
+
+def _build(cls: Any, data: object, prefix: str, problems: list[str]) -> Any:
+    if not isinstance(data, Mapping):
+        problems.append(f"{prefix.rstrip('.') or 'the file'} must hold settings (name: value), not {data!r}")
+        return None
+    hints = get_type_hints(cls)
+    names = [f.name for f in fields(cls)]
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in names:
+            problems.append(f"{prefix}{key} is not a setting{nearest(str(key), names)}")
+        elif is_dataclass(hints[key]):
+            values[key] = _build(hints[key], value, f"{prefix}{key}.", problems)
+        else:
+            values[key] = _value(hints[key], value, f"{prefix}{key}", problems)
+    return None if problems else cls(**values)
+
+
+def _value(hint: Any, value: object, name: str, problems: list[str]) -> object:
+    """`value` as the type the setting has, or a problem."""
+    arguments: tuple[Any, ...] = getattr(hint, "__args__", ())
+    if getattr(hint, "__origin__", None) is Literal:
+        if value not in arguments:
+            problems.append(f"{name} must be one of {', '.join(map(str, arguments))}, is {value!r}")
+        return value
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML reads 1e-4 as text: it wants 1.0e-4
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    if getattr(hint, "__origin__", None) is tuple and isinstance(value, list | tuple):
+        items: tuple[object, ...] = tuple(value)
+        if all(type(v) is arguments[0] for v in items) and (Ellipsis in arguments or len(items) == len(arguments)):
+            return items
+    problems.append(f"{name} must be {_kind(hint)}, is {value!r}")
+    return value
+
+
+def _kind(hint: Any) -> str:
+    kinds = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    if hint in kinds:
+        return kinds[hint]
+    return "a list"
+
+
+def experiment_yaml(experiment: Experiment, reasons: Mapping[str, str]) -> str:
+    """The experiment as YAML; `reasons` maps "network.padding" and the like to why the value was chosen (a comment)."""
+    lines: list[str] = []
+    _write(asdict(experiment), "", 0, reasons, lines)
+    return "\n".join(lines) + "\n"
+
+
+def _write(data: Mapping[str, Any], prefix: str, depth: int, reasons: Mapping[str, str], lines: list[str]) -> None:
+    import yaml
+
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            lines.append(f"{'  ' * depth}{key}:")
+            _write(value, f"{prefix}{key}.", depth + 1, reasons, lines)
+            continue
+        plain = list(value) if isinstance(value, tuple) else value
+        text = (
+            yaml.safe_dump(plain, default_flow_style=True, width=10**6, allow_unicode=True).strip().removesuffix("...").strip()
+        )
+        reason = reasons.get(f"{prefix}{key}")
+        lines.append(f"{'  ' * depth}{key}: {text}" + (f"  # {reason}" if reason else ""))

@@ -1,0 +1,224 @@
+"""Choose an experiment for a data set and a budget, each choice with its reason. Every value can be edited afterwards."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from ..data.augmentation import Augmentation
+from ..data.load import load_image, load_label
+from ..data.manifest import Case, Manifest
+from ..data.normalise import Normalisation
+from ..data.slice_grid import AXES, Plane, Preprocessing, slice_grid
+from ..network.sizes import Design, flops, input_side_for, output_side
+from .experiment import Experiment, NetworkSettings
+
+CASES_READ = 12  # for the intensities inside the structures: more hardly move a percentile
+ANISOTROPIC = 1.5  # slice distance to pixel size from which a volume shows in which plane it was acquired
+GFLOPS_PER_CORE = {"fp32": 110.0, "bf16": 230.0}  # forward and backward of these networks, channels-last, seen on server cores
+STEPS_WANTED = 1500  # a network that sees fewer batches within the budget is too wide for it
+PIXELS_PER_BATCH = 1 << 17  # fills two cores; more per step means fewer steps per minute
+ELASTIC_FRACTION = 10 / 512  # the paper's 10 px on its 512 px images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """An experiment, and why: setting ("network.padding") → reason."""
+
+    experiment: Experiment
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def plan(manifest: Manifest, cases: Sequence[Case], *, budget_s: float | None, on_gpu: bool) -> Plan:
+    """The experiment for these training cases.
+
+    Args:
+        budget_s: wall-clock seconds of the training, None: no limit.
+        on_gpu: a CUDA device will train.
+    """
+    reasons: dict[str, str] = {}
+    preprocessing = _preprocessing(manifest, cases, reasons)
+    rows, columns = _slice_sides(cases, preprocessing)
+    precision: Literal["fp32", "bf16"] = "bf16" if _has_bf16(on_gpu) else "fp32"
+    reasons["precision"] = "this machine computes bfloat16 natively" if precision == "bf16" else "no native bfloat16 here"
+    structures = len(manifest.table.structures)
+    head: Literal["softmax", "sigmoid"] = "sigmoid" if manifest.table.overlapping else "softmax"
+    padding, patch, batch_size = _patch(rows, columns, budget_s, reasons)
+    width = _width(padding, patch, batch_size, budget_s, precision, on_gpu, reasons)
+    steps = int(np.clip(_slice_count(cases, preprocessing) // batch_size, 25, 200))
+    reasons["steps_per_epoch"] = "about once through all slices, at most 200 steps between validations"
+    reasons["learning_rate"] = "with batch normalisation; without it, 3e-4"
+    network = NetworkSettings(width=width, padding=padding, normalization="batch", dropout=0.1, head=head)
+    reasons["network.normalization"] = "trains faster than the paper's none, and stays exact under tiling"
+    reasons["network.dropout"] = "0.5 in the paper, for ten hours of training"
+    reasons["network.head"] = f"{structures} overlapping structures" if head == "sigmoid" else "a pixel has one class"
+    augmentation = Augmentation(elastic_px=round(max(patch) * ELASTIC_FRACTION, 2), flips=_flips(manifest, cases))
+    reasons["augmentation.elastic_px"] = "the paper's 10 px on 512 px, in proportion to the patch"
+    reasons["augmentation.flips"] = "add columns or rows where mirror images are as plausible as the scans"
+    experiment = Experiment(
+        name=manifest.name,
+        network=network,
+        preprocessing=preprocessing,
+        augmentation=augmentation,
+        patch=patch,
+        batch_size=batch_size,
+        steps_per_epoch=steps,
+        learning_rate=1e-3,
+        precision=precision,
+    )
+    return Plan(experiment=experiment, reasons=reasons)
+
+
+def _preprocessing(manifest: Manifest, cases: Sequence[Case], reasons: dict[str, str]) -> Preprocessing:
+    plane = _plane(manifest, cases, reasons)
+    known = [case for case in cases if case.spacing_known]
+    spacing_mm = 0.0
+    if known and len(known) == len(cases):
+        spacing_mm = round(float(np.median([case.spacing_mm[0] for case in known])), 3)
+        reasons["preprocessing.spacing_mm"] = "median pixel size of the training cases"
+    else:
+        reasons["preprocessing.spacing_mm"] = "0: as stored, since no pixel size is known"
+    return Preprocessing(plane=plane, spacing_mm=spacing_mm, normalisation=_normalisation(manifest, cases, reasons))
+
+
+def _plane(manifest: Manifest, cases: Sequence[Case], reasons: dict[str, str]) -> Plane:
+    """The plane in which most cases were acquired: the slices' plane, where slices are thick; axial, where voxels are cubes."""
+    if all(case.shape[2] == 1 or not case.spacing_known for case in cases):
+        reasons["preprocessing.plane"] = "pictures have no orientation in a patient"
+        return "stored"
+    votes: Counter[Plane] = Counter()
+    for case in cases[:CASES_READ]:
+        image = load_image(manifest, case)
+        spacing = image.spacing_mm
+        thick = int(np.argmax(spacing))
+        if image.source.kind == "dicom" and spacing[thick] <= ANISOTROPIC * min(spacing):
+            thick = 2
+        elif spacing[thick] <= ANISOTROPIC * min(spacing):
+            votes["axial"] += 1
+            continue
+        for name in ("axial", "coronal", "sagittal"):
+            if _slices_along(image.shape, image.affine, name) == thick:
+                votes[name] += 1
+    plane: Plane = votes.most_common(1)[0][0]
+    reasons["preprocessing.plane"] = f"the plane in which {votes[plane]} of {sum(votes.values())} cases looked at were acquired"
+    return plane
+
+
+def _slices_along(shape: tuple[int, int, int], affine: np.ndarray, plane: str) -> int:
+    assert plane in AXES
+    return slice_grid(shape, affine, Preprocessing(plane=plane)).order[2]  # type: ignore[arg-type]
+
+
+def _normalisation(manifest: Manifest, cases: Sequence[Case], reasons: dict[str, str]) -> Normalisation:
+    modality = Counter(case.modality for case in cases).most_common(1)[0][0]
+    where = "preprocessing.normalisation.kind"
+    if modality == "CT":
+        low, high = _window_of_structures(manifest, cases)
+        reasons[where] = "CT: Hounsfield units mean the same in every scan"
+        reasons["preprocessing.normalisation.low"] = "the structures' own range of HU, and half of it on each side"
+        return Normalisation(kind="window", low=low, high=high)
+    if modality in ("picture", "CR", "DX", "US", "XA"):
+        reasons[where] = f"{modality}: grey values without a unit"
+        return Normalisation(kind="percentiles", low=0.5, high=99.5)
+    reasons[where] = f"{modality or 'unknown modality'}: grey values without a unit, each scan by its own mean"
+    return Normalisation(kind="zscore", low=0.5, high=99.5)
+
+
+def _window_of_structures(manifest: Manifest, cases: Sequence[Case]) -> tuple[float, float]:
+    """HU from which to which the network must see differences."""
+    inside = []
+    for case in cases[:CASES_READ]:
+        image = load_image(manifest, case)
+        label = load_label(manifest, case, image).array
+        mask = label.any(axis=-1) if label.ndim == 4 else label != manifest.table.background
+        values = image.array[..., 0] if image.array.ndim == 4 else image.array
+        inside.append(values[mask][:: max(1, int(mask.sum()) // 20000)])
+    everything = np.concatenate(inside)
+    if everything.size == 0:
+        return -160.0, 240.0  # the usual soft-tissue window
+    low, high = np.percentile(everything, [0.5, 99.5])
+    margin = max(50.0, (high - low) / 2)
+    return float(math.floor(max(-1024, low - margin) / 10) * 10), float(math.ceil(min(3071, high + margin) / 10) * 10)
+
+
+def _slice_sides(cases: Sequence[Case], settings: Preprocessing) -> tuple[int, int]:
+    """Rows and columns that 95 % of the slices fit into, on the network's grid."""
+    grids = [_grid(case, settings) for case in cases]
+    return int(np.percentile([g[0] for g in grids], 95)), int(np.percentile([g[1] for g in grids], 95))
+
+
+def _slice_count(cases: Sequence[Case], settings: Preprocessing) -> int:
+    return sum(_grid(case, settings)[2] for case in cases)
+
+
+def _grid(case: Case, settings: Preprocessing) -> tuple[int, int, int]:
+    """(rows, columns, slices) from the manifest alone; the axes are taken as the usual RAS or LPS ones."""
+    grid = slice_grid(case.shape, np.diag([-case.spacing_mm[0], -case.spacing_mm[1], case.spacing_mm[2], 1.0]), settings)
+    return grid.rows, grid.columns, grid.slices
+
+
+def _patch(
+    rows: int, columns: int, budget_s: float | None, reasons: dict[str, str]
+) -> tuple[Literal["valid", "same"], tuple[int, int], int]:
+    """Padding, patch and batch size."""
+    valid = Design()
+    if min(rows, columns) < 2 * valid.border:
+        side = [min(256, -(-max(side, 32) // 16) * 16) for side in (rows, columns)]
+        batch = int(np.clip(PIXELS_PER_BATCH // (side[0] * side[1]), 2, 32))
+        reasons["network.padding"] = (
+            f"slices of {columns} x {rows} px are smaller than the {2 * valid.border} px that valid ones lose"
+        )
+        reasons["patch"] = "whole slices" if max(rows, columns) <= 256 else "at most 256 px a side"
+        return "same", (side[0], side[1]), batch
+    # The paper's 572 where a budget allows its cost; a smaller tile gives more steps, and wastes more of each on the border.
+    largest = 388 if budget_s is None or budget_s > 3600 else 196
+    sides = [input_side_for(valid, min(largest, side)) for side in (rows, columns)]
+    reasons["network.padding"] = "the paper's"
+    reasons["patch"] = f"{' x '.join(str(output_side(valid, s)) for s in sides)} px of output a sample"
+    batch = 2 if max(sides) < 500 else 1
+    return "valid", (sides[0], sides[1]), batch
+
+
+def _width(
+    padding: Literal["valid", "same"],
+    patch: tuple[int, int],
+    batch_size: int,
+    budget_s: float | None,
+    precision: str,
+    on_gpu: bool,
+    reasons: dict[str, str],
+) -> int:
+    if on_gpu:
+        reasons["network.width"] = "the paper's"
+        return 64
+    speed = GFLOPS_PER_CORE[precision] * (os.cpu_count() or 1) * 1e9
+    allowed_s = (budget_s or 3600.0) * 0.7 / STEPS_WANTED
+    side = max(patch)
+    for width in (64, 48, 32, 24, 16):
+        cost = 3 * flops(Design(width=width, padding=padding), side) * (min(patch) / side) * batch_size
+        if cost / speed <= allowed_s or width == 16:
+            per_step = cost / speed
+            reasons["network.width"] = (
+                f"64 in the paper; the widest with {STEPS_WANTED} steps in the time ({per_step:.2f} s a step)"
+            )
+            return width
+    raise AssertionError("unreachable: 16 is always taken")
+
+
+def _flips(manifest: Manifest, cases: Sequence[Case]) -> tuple[str, ...]:
+    """Pictures without an orientation may be mirrored; in a patient, sides and ends differ."""
+    return ("rows", "columns") if all(not case.spacing_known or case.modality == "picture" for case in cases) else ()
+
+
+def _has_bf16(on_gpu: bool) -> bool:
+    import torch
+
+    if on_gpu:
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and bool(torch.cpu._is_avx512_bf16_supported())

@@ -1,0 +1,105 @@
+"""What a training leaves for people: MLflow's curves and files, pictures of the best, median and worst case, scores, a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..data.case_store import StoredCase
+from ..io.volume import Volume
+from ..labels import LabelTable
+from ..tracking.tracker import open_tracker
+from .experiment import Experiment
+from .run_folder import RunFolder, write_text
+from .validation import CaseScores, metrics
+
+
+class Records:
+    """The one listener of a training session."""
+
+    def __init__(self, folder: RunFolder, experiment: Experiment) -> None:
+        self.folder = folder
+        manifest = folder.manifest()
+        self.table, self.modality = manifest.table, manifest.cases[0].modality
+        fold = folder.fold
+        facts = folder.facts()
+        self.tracker = open_tracker(
+            folder.path,
+            experiment="unet",
+            run_name="all cases" if fold is None else f"fold {fold}",
+            training_key=f"{experiment.digest[:24]}-{manifest.digest[:24]}",
+            training_name=experiment.name,
+            run_id=str(facts.get("mlflow_run_id") or ""),
+        )
+        folder.note({"mlflow_run_id": self.tracker.run_id})
+        settings = {k: v for k, v in asdict(experiment).items() if k not in ("manifest",)}
+        self.tracker.log_parameters({**settings, "fold": "none" if fold is None else fold, "threads": facts.get("threads", 0)})
+        self.tracker.log_dataset(manifest.name, manifest.digest)
+        self.tracker.log_file(folder.experiment_file)
+
+    def epoch(self, epoch: int, line: Mapping[str, float | None]) -> None:
+        """One batched write."""
+        self.tracker.log_epoch(epoch, {key: value for key, value in line.items() if value is not None})
+
+    def finish(
+        self,
+        results: Sequence[CaseScores],
+        cases: Sequence[StoredCase],
+        predict: Callable[[StoredCase], np.ndarray],
+    ) -> None:
+        """Scores and pictures of the best checkpoint, the page, and everything into the tracker."""
+        if results:
+            write_text(self.folder.scores / "validation.json", json.dumps(_plain(results, self.table), indent=1) + "\n")
+            self.tracker.log_file(self.folder.scores / "validation.json", "scores")
+            by_name = {case.case: case for case in cases}
+            for rank, result in _three(results):
+                picture = self._picture(rank, result, by_name[result.case], predict)
+                self.tracker.log_file(picture, "pictures")
+        from .page import write_training_page
+
+        page = write_training_page(self.folder, results)
+        self.tracker.log_file(page)
+        for checkpoint in (self.folder.best, self.folder.last):
+            if checkpoint.is_file():
+                self.tracker.log_file(checkpoint, "checkpoints")
+
+    def close(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+        self.tracker.close(status)
+
+    def _picture(self, rank: str, result: CaseScores, case: StoredCase, predict: Callable[[StoredCase], np.ndarray]) -> Path:
+        from ..report.overlay import mosaic
+
+        image = Volume(array=np.asarray(case.image[:, 0]).transpose(2, 1, 0), affine=case.affine)
+        truth, found = (
+            Volume(array=_on_volume_axes(labels, self.table), affine=case.affine)
+            for labels in (np.asarray(case.label), predict(case))
+        )
+        title = f"{rank}: {case.case}, Dice {result.dice:.3f}; prediction in colour, truth in white"
+        path = self.folder.pictures / f"{rank}.png"
+        mosaic(image, found, self.table, truth=truth, title=title).save(path)
+        return path
+
+
+def _three(results: Sequence[CaseScores]) -> list[tuple[str, CaseScores]]:
+    """Best, median and worst case by Dice; fewer where there are fewer cases."""
+    ordered = sorted(results, key=lambda r: r.dice)
+    picks = {"best": ordered[-1], "median": ordered[len(ordered) // 2], "worst": ordered[0]}
+    return list(picks.items())[: len(ordered)]
+
+
+def _on_volume_axes(labels: np.ndarray, table: LabelTable) -> np.ndarray:
+    """Class indices or channels of slices → label values (columns, rows, slices[, structures])."""
+    if labels.ndim == 4:
+        return labels.transpose(3, 2, 0, 1)
+    values = np.array([table.background, *table.values], dtype=np.uint8)
+    return np.asarray(values[labels]).transpose(2, 1, 0)
+
+
+def _plain(results: Sequence[CaseScores], table: LabelTable) -> dict[str, object]:
+    cases = [{"case": r.case, **{name: asdict(s) for name, s in zip(table.names, r.scores, strict=True)}} for r in results]
+    return {"grid": "as the network sees it", "mean": metrics(results, table), "cases": cases}

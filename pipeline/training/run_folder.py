@@ -1,0 +1,112 @@
+"""Where a training keeps its files: enough to resume, evaluate and build a bundle without MLflow."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data.manifest import Manifest, read_manifest
+from ..errors import UserError
+from ..io.paths import existing, temporary_beside
+from .experiment import Experiment, read_experiment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """Paths of one run. `fold` None: trained on all cases."""
+
+    path: Path
+
+    @property
+    def experiment_file(self) -> Path:
+        return self.path / "experiment.yaml"
+
+    @property
+    def manifest_file(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def run_file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "checkpoints" / "best.pt"
+
+    @property
+    def pictures(self) -> Path:
+        return self.path / "pictures"
+
+    @property
+    def scores(self) -> Path:
+        return self.path / "scores"
+
+    @property
+    def cache(self) -> Path:
+        return self.path / "cache"
+
+    def experiment(self) -> Experiment:
+        return read_experiment(self.experiment_file)
+
+    def manifest(self) -> Manifest:
+        return read_manifest(self.manifest_file)
+
+    def facts(self) -> dict[str, object]:
+        """What `run.json` says: fold, image channels, MLflow run id, seconds used, best epoch."""
+        facts: dict[str, object] = json.loads(self.run_file.read_text(encoding="utf-8"))
+        return facts
+
+    @property
+    def fold(self) -> int | None:
+        fold = self.facts()["fold"]
+        return None if fold is None else int(str(fold))
+
+    def note(self, facts: Mapping[str, object]) -> None:
+        """Change some of `run.json`, atomically."""
+        known = self.facts() if self.run_file.is_file() else {}
+        write_text(self.run_file, json.dumps(known | dict(facts), indent=1) + "\n")
+
+    def log(self, line: Mapping[str, object]) -> None:
+        """One line more in `log.jsonl`."""
+        with self.log_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(line)) + "\n")
+
+    def history(self) -> list[dict[str, object]]:
+        """The lines of `log.jsonl`, one an epoch; of an epoch trained twice (after a crash), the later one."""
+        if not self.log_file.is_file():
+            return []
+        lines = [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        return list({int(line["epoch"]): line for line in lines}.values())
+
+
+def open_run_folder(path: Path | str) -> RunFolder:
+    """An existing run. Raises: UserError where the folder is not one."""
+    folder = RunFolder(path=existing(path))
+    missing = [f.name for f in (folder.experiment_file, folder.manifest_file, folder.run_file) if not f.is_file()]
+    if missing:
+        raise UserError(
+            f"is not a run folder: {', '.join(missing)} missing", where=path, next="'unet train' makes one with -o."
+        )
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that it is never seen half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = temporary_beside(path, path.suffix)
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

@@ -1,0 +1,107 @@
+"""Whole volumes through the network, counted per structure, on the network's grid; `unet evaluate` scores the scan's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..data.case_store import StoredCase
+from ..data.slice_grid import with_neighbours
+from ..evaluation.counts import Counts, count
+from ..evaluation.scores import Scores, mean, scores
+from ..labels import LabelTable, Structure
+from ..network.decide import Head, decide
+from ..network.tiling import WholeSlice
+
+PIXELS_AT_ONCE = 1 << 17  # slices that go through the network together: faster than one by one where slices are small
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseScores:
+    """Scores of one validated case, one a structure."""
+
+    case: str
+    counts: Counts
+    scores: tuple[Scores, ...]
+
+    @property
+    def dice(self) -> float:
+        """Mean over the structures that occur; 1 where none does and none is found."""
+        value = mean(s.dice for s in self.scores).value
+        return 1.0 if value is None else value
+
+
+class Validator:
+    """Scores a network on stored cases."""
+
+    def __init__(
+        self, cases: Sequence[StoredCase], table: LabelTable, head: Head, *, neighbours: int, device: torch.device
+    ) -> None:
+        self.cases = list(cases)
+        self.table = table
+        self.head: Head = head
+        self.neighbours = neighbours
+        self.device = device
+        self.indices = _by_index(table)
+
+    def __call__(self, network: WholeSlice) -> list[CaseScores]:
+        """One entry a case. The network is left in the mode (training or not) that it had."""
+        before = network.training
+        network.eval()
+        try:
+            return [self._score(network, case) for case in self.cases]
+        finally:
+            network.train(before)
+
+    def _score(self, network: WholeSlice, case: StoredCase) -> CaseScores:
+        counts = count(_last(np.asarray(case.label)), _last(self.predict(network, case)), self.indices, where=case.case)
+        return CaseScores(case=case.case, counts=counts, scores=scores(counts))
+
+    def predict(self, network: WholeSlice, case: StoredCase) -> np.ndarray:
+        """Class indices (slices, rows, columns), or (slices, structures, rows, columns) of 0 and 1; uint8."""
+        with torch.inference_mode():
+            parts = [decide(network(batch), self.head, overlapping=self.table.overlapping) for batch in self._batches(case)]
+        return torch.cat(parts).cpu().numpy()
+
+    def _batches(self, case: StoredCase) -> Iterator[torch.Tensor]:
+        image = case.image
+        size = max(1, PIXELS_AT_ONCE // (image.shape[-2] * image.shape[-1]))
+        for start in range(0, len(image), size):
+            numbers = range(start, min(len(image), start + size))
+            batch = np.stack([with_neighbours(image, number, self.neighbours) for number in numbers])
+            yield torch.from_numpy(batch).to(self.device)
+
+
+def metrics(results: Sequence[CaseScores], table: LabelTable) -> dict[str, float]:
+    """Flat numbers for the tracker: mean over the cases of each score and structure, and "val/dice", the mean of structures.
+
+    A structure that is n/a in a case (absent from truth and prediction) is left out of its mean; n/a everywhere, it has none.
+    """
+    flat: dict[str, float] = {}
+    dices = []
+    for position, name in enumerate(table.names):
+        for measure in ("dice", "iou", "precision", "recall", "accuracy"):
+            value = mean(getattr(r.scores[position], measure) for r in results).value
+            if value is not None:
+                flat[f"val/{measure}/{name}"] = value
+                if measure == "dice":
+                    dices.append(value)
+    if dices:
+        flat["val/dice"] = float(np.mean(dices))
+    return flat
+
+
+def _by_index(table: LabelTable) -> LabelTable:
+    """The same structures with class indices as values: what stored labels and decided scores hold."""
+    structures = tuple(
+        Structure(value=index, name=s.name, colour=s.colour, code=s.code) for index, s in enumerate(table.structures, start=1)
+    )
+    return LabelTable(structures=structures, overlapping=table.overlapping)
+
+
+def _last(array: np.ndarray) -> np.ndarray:
+    """Structures of overlapping labels behind the pixels, as `count` takes them."""
+    return np.moveaxis(array, 1, -1) if array.ndim == 4 else array
