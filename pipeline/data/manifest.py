@@ -41,6 +41,8 @@ class Case:
         found = []
         if not self.case or not self.patient_id:
             found.append("case and patient_id must not be empty")
+        if self.case in (".", "..") or any(c in "/\\\0" for c in self.case):
+            found.append("the name of a case becomes a file name: no slash in it")
         if not self.image or not self.label:
             found.append("image and label need at least one file each")
         for path in (*self.image, *self.label):
