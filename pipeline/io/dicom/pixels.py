@@ -48,9 +48,11 @@ def read_stack(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[Notice, ...]]
         notices about padding and lossy compression.
     Raises: UserError that names the file when pixels are missing, damaged or in a form no decoder knows.
     """
-    array = np.empty((frames[0].columns, frames[0].rows, len(frames)), dtype=_result_type(frames), order="F")
-    padded = 0
-    for file, slices in bar(_by_file(frames).items(), title="pixels", unit="files"):
+    files = _by_file(frames)
+    for file, slices in files.items():
+        _refuse_impossible(file, frames[slices[0]])
+    array, padded = _room(frames), 0
+    for file, slices in bar(files.items(), title="pixels", total=len(files), unit="files"):
         wanted = [frames[k] for k in slices]
         for k, (values, padding_count) in zip(slices, _modality_values(file, wanted), strict=True):
             array[:, :, k] = values.T
@@ -68,6 +70,16 @@ def stored_frames(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
     """Stored values (rows, columns) of some frames of one file, only the stored bits, sign extended."""
     for stored, _ in _decoded(file, frames):
         yield stored
+
+
+def _room(frames: Sequence[Frame]) -> np.ndarray:
+    shape, kind = (frames[0].columns, frames[0].rows, len(frames)), np.dtype(_result_type(frames))
+    try:
+        return np.empty(shape, dtype=kind, order="F")
+    except MemoryError as error:
+        size_gb = float(np.prod(shape, dtype=np.float64)) * kind.itemsize / 1e9
+        what = f"{shape[0]} x {shape[1]} x {shape[2]} voxels need {size_gb:.0f} GB of memory"
+        raise UserError(what, where=frames[0].name, next="Read it on a larger machine.") from error
 
 
 def _by_file(frames: Sequence[Frame]) -> dict[Path, list[int]]:
@@ -128,6 +140,10 @@ def _decoded(file: Path, frames: Sequence[Frame]) -> Iterator[tuple[np.ndarray, 
 
 def _refuse_impossible(file: Path, frame: Frame) -> None:
     """Judges the claims of the header before any memory is taken."""
+    if frame.transfer_syntax not in (*DECODERS, *NATIVE, ""):
+        known = "uncompressed, RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K are read"
+        what = f"no decoder for the transfer syntax {frame.transfer_syntax} ({known})"
+        raise UserError(what, where=frame.name, next="Send the series uncompressed.")
     if frame.rows < 1 or frame.columns < 1 or frame.bits_allocated not in (8, 16, 32, 64):
         what = f"the header claims {frame.columns} x {frame.rows} pixels of {frame.bits_allocated} bits"
         raise UserError(what, where=file.name, next="The file is damaged: send it again.")
@@ -158,15 +174,9 @@ def _refuse_shorter_than(file: Path, frame: Frame, available: int) -> None:
 def _decode(dataset: Dataset, frame: Frame) -> np.ndarray:
     from pydicom.pixels import get_decoder
 
-    uid = frame.transfer_syntax
-    if uid not in DECODERS and uid not in NATIVE and uid != "":
-        known = "uncompressed, RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K are read"
-        raise UserError(f"no decoder for the transfer syntax {uid} ({known})", where=frame.name, next="Send it uncompressed.")
-    if uid not in DECODERS:
-        with quiet():
-            return np.asarray(get_decoder(uid or NATIVE[0]).as_array(dataset, index=frame.index, raw=True)[0])
+    uid = frame.transfer_syntax or NATIVE[0]  # a data set without group 0002
     reasons = []
-    for plugin in DECODERS[uid]:
+    for plugin in DECODERS.get(uid, ("",)):  # '' lets pydicom unpack plain pixels itself
         try:
             with quiet():
                 found, _ = get_decoder(uid).as_array(dataset, index=frame.index, raw=True, decoding_plugin=plugin)
@@ -174,7 +184,8 @@ def _decode(dataset: Dataset, frame: Frame) -> np.ndarray:
         except MemoryError:
             raise
         except Exception as error:  # each library has its own errors for a damaged stream; the next one may read it
-            reasons.append(f"{plugin}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reasons.append(f"{plugin}: {reason}" if plugin else reason)
     name = get_decoder(uid).UID.name
     raise UserError(
         f"the pixels ({name}) cannot be decoded: {'; '.join(reasons)}", where=frame.name, next="Send the file again."
