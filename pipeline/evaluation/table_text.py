@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .scores import Mean
 from .table import EvaluationTable, Row
 
 HEADS = ("Dice", "IoU", "precision", "recall", "accuracy", "HD95 mm", "NSD", "volume error ml")
@@ -34,25 +33,21 @@ def align(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
 
 def _summary(evaluation: EvaluationTable) -> str:
     patients = len({row.patient_id for row in evaluation.rows})
-    head = (
-        f"{len(evaluation.cases)} cases of {patients} patients; mean [95 % interval, bootstrap over patients] n; "
-        f"NSD tolerance {evaluation.tolerance_mm:g} mm; n/a: in neither mask, or no millimetres known"
-    )
-    rows: list[tuple[str, ...]] = [("structure", *HEADS)]
+    rows: list[tuple[str, ...]] = [("structure", "n", "n/a", "Dice", "95 % interval", *HEADS[1:])]
     for name, means in evaluation.summary().items():
-        rows.append((name, *(_mean(m) for m in means.values())))
-    lines = [head, "", align(rows)]
+        dice, *others = means.values()
+        interval = "n/a" if dice.low is None else f"{_number(dice.low)} to {_number(dice.high)}"
+        cells = (_number(m.value) + (f" ({m.count})" if m.count != dice.count else "") for m in others)
+        rows.append((name, str(dice.count), str(dice.left_out), _number(dice.value), interval, *cells))
+    lines = [f"{len(evaluation.cases)} cases of {patients} patients", "", align(rows)]
     overall = evaluation.mean_dice()
     if len(evaluation.table.names) > 1 and overall.value is not None:
         lines.append(f"mean Dice of {overall.count} structures: {overall.value:.4f}")
+    lines.append(
+        f"means over n cases (another number of cases in brackets); n/a: cases with the structure in neither mask; interval: "
+        f"bootstrap over patients, the others' stand in scores.json; NSD forgives {evaluation.tolerance_mm:g} mm"
+    )
     return "\n".join(lines)
-
-
-def _mean(value: Mean) -> str:
-    if value.value is None:
-        return "n/a"
-    interval = "" if value.low is None or value.high is None else f" [{_number(value.low)}, {_number(value.high)}]"
-    return f"{_number(value.value)}{interval} {value.count}"
 
 
 def _cases(rows: Sequence[Row]) -> str:

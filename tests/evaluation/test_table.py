@@ -70,10 +70,13 @@ def test_files_hold_every_row_and_nothing_half_written(evaluation, tmp_path):
     assert data["rows"][1]["dice"] is None
 
 
-def test_the_text_prints_structures_cases_and_not_applicable(evaluation):
+def test_the_text_prints_means_with_their_number_and_not_applicable(evaluation):
     text = table_text(evaluation)
-    assert "3 cases of 2 patients" in text and "NSD tolerance 2 mm" in text
-    assert next(line for line in text.splitlines() if line.startswith("lesion")).split() == ["lesion", *["n/a"] * 8]
+    assert "3 cases of 2 patients" in text and "NSD forgives 2 mm" in text
+    lines = {line.split()[0]: line.split() for line in text.splitlines() if line[:5] in ("organ", "lesio")}
+    assert lines["organ"][1:4] == ["3", "0", "0.556"]
+    assert "(2)" in lines["organ"]  # HD95 is a mean of two: a missed structure has no distance
+    assert lines["lesion"] == ["lesion", "0", "3", *["n/a"] * 9]
 
 
 def test_a_long_table_is_cut_to_the_worst_cases():
