@@ -6,13 +6,14 @@ import numpy as np
 
 from .geometry import grid_distance_mm
 
-SAME_GRID_MM = 0.01  # headers round positions; this and the next are added
-SAME_GRID_FRACTION = 0.01  # of the smallest voxel edge
+SAME_GRID_MM = 0.01  # headers round positions; never more than a tenth of a voxel, for images of tiny things
+SAME_GRID_FRACTION = 0.01  # of the smallest voxel edge, added
 
 
 def same_grid_tolerance_mm(affine: np.ndarray) -> float:
     """Up to which corner distance two grids count as the same: 0.01 mm and 1 % of the smallest voxel edge."""
-    return SAME_GRID_MM + SAME_GRID_FRACTION * float(np.linalg.norm(affine[:3, :3], axis=0).min())
+    edge_mm = float(np.linalg.norm(affine[:3, :3], axis=0).min())
+    return min(SAME_GRID_MM, 0.1 * edge_mm) + SAME_GRID_FRACTION * edge_mm
 
 
 def reordered(array: np.ndarray, affine: np.ndarray, like_affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -106,3 +106,7 @@ def test_a_mask_with_other_values_or_another_ending_is_refused(tmp_path: Path) -
         write_picture(np.full((2, 2), 256), tmp_path / "mask.png")
     with pytest.raises(UserError, match="does not end in"):
         write_picture(GREY.T, tmp_path / "mask.jpg")
+
+
+def test_pixels_of_an_electron_microscope_are_no_singular_grid(tmp_path: Path) -> None:
+    assert read_picture(save(tmp_path / "a.png", GREY), pixel_size_mm=4e-6).spacing_mm == pytest.approx((4e-6,) * 3)
