@@ -157,7 +157,7 @@ def resample_slices(stack: np.ndarray, rows: int, columns: int) -> np.ndarray:
     resized = torch.nn.functional.interpolate(
         tensor, size=(rows, columns), mode="bilinear", align_corners=False, antialias=True
     )
-    return np.asarray(resized[:, 0])
+    return np.asarray(resized[:, 0].numpy())
 
 
 def with_neighbours(slices: np.ndarray, index: int, neighbours: int) -> np.ndarray:

@@ -1,0 +1,47 @@
+"""`docs/README.md` of a bundle: what it segments, how it was trained, how to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..training.experiment import Experiment
+from .recipe import Recipe
+
+
+def model_card(name: str, version: str, experiment: Experiment, recipe: Recipe, facts: Mapping[str, object]) -> str:
+    """Markdown. Holds no case names: nothing of a patient travels.
+
+    Args:
+        facts: of the run: epochs, best epoch and its mean Dice on the validated cases.
+    """
+    network, settings = experiment.network, recipe.preprocessing
+    pixel = f"{settings.spacing_mm:g} mm pixels" if settings.spacing_mm else "pixels as stored"
+    dice = facts.get("best_dice")
+    score = f"{float(str(dice)):.4f} (mean over structures and cases, fold {facts.get('fold')})" if dice else "not validated"
+    structures = "\n".join(
+        f"| {s.value} | {s.name} | {'SCT ' + s.code.value + ' ' + s.code.meaning if s.code else ''} |"
+        for s in recipe.table.structures
+    )
+    return f"""# {name} {version}
+
+Original U-Net (Ronneberger, Fischer and Brox, 2015, arXiv:1505.04597), {network.padding} convolutions, width {network.width},
+depth {network.depth}. Works on {settings.plane} slices with {pixel}; modality: {recipe.modality or "not stated"}.
+
+| value | structure | code |
+| --- | --- | --- |
+{structures}
+
+Validation Dice: {score}. Precision of prediction: fp32.
+
+**For research. Not a medical device. Look at every mask before you use it.**
+
+## Run it
+
+    unet predict PATH_OF_THIS_FOLDER DICOM_FOLDER -o OUT
+
+or, in an environment with the packages of `requirements.txt`:
+
+    python -m monai.bundle run --config_file THIS/configs/inference.json --bundle_root THIS --dataset_dir IN --output_dir OUT
+
+Both give the same mask, on the grid of the input.
+"""

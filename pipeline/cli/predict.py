@@ -1,0 +1,50 @@
+"""`unet predict`: arguments of a prediction, and the lines that are printed about it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..inference.prediction import Prediction
+
+DESCRIPTION = """Segment DICOM folders, zips of them, NIfTI files or pictures with a bundle.
+Writes OUT/<name>/: mask.nii.gz on the input's own grid, mask.json (labels, volumes in ml, warnings), overlay.png."""
+EXAMPLE = "unet predict bundles/NAME DICOM_FOLDER -o predictions"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder of 'unet bundle build'")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="DICOM folder, zip of one, NIfTI file, or picture")
+    parser.add_argument("-o", "--out", required=True, metavar="OUT", help="where the prediction folders go")
+    parser.add_argument("--series", default="", metavar="S", help="which series, where a folder holds several: number or UID")
+    parser.add_argument("--volume", default="", metavar="V", help="which volume, where a series holds several")
+    parser.add_argument("--pixel-size", type=float, metavar="MM", help="of pictures, which do not say it")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where the network runs")
+    parser.add_argument("--tile", type=int, default=700, metavar="PX", help="largest tile: bounds memory, not the mask")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from ..handout.batch import predict_all
+    from ..inference.predictor import Predictor
+
+    predictor = Predictor.from_bundle(arguments.bundle, device=arguments.device, tile=arguments.tile)
+    failures = predict_all(
+        predictor,
+        arguments.inputs,
+        arguments.out,
+        series=arguments.series,
+        volume=arguments.volume,
+        pixel_size_mm=arguments.pixel_size,
+        done=_print,
+    )
+    return 2 if failures else 0
+
+
+def _print(prediction: Prediction, folder: Path) -> None:
+    print(folder)
+    for found in prediction.structures:
+        print(f"  {found if prediction.image.source.spacing_known else found.pixels}")
+    for notice in prediction.notices:
+        print(f"  note: {notice}")

@@ -1,0 +1,133 @@
+"""The bundle's own steps for MONAI: the same functions that `unet predict` calls, as dictionary transforms.
+
+Copied into every bundle; the only file of this folder that imports MONAI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from ..bundle.recipe import Recipe, recipe_from_json
+from ..data.slice_grid import SliceGrid, slice_grid, to_slices, with_neighbours
+from ..io.nifti import write_nifti
+from ..io.regrid import orthogonal
+from ..io.volume import Source, Volume
+from .segment import check_fits, classes_of_slice, empty_classes, labels_on_volume
+
+
+class ToSlicesd(MapTransform):  # type: ignore[misc]
+    """(C, columns, rows, slices) as LoadImaged gives it → (C, rows, columns, slices) as the network sees it.
+
+    Args:
+        recipe: the bundle's, as plain types.
+    """
+
+    def __init__(self, keys: Hashable, recipe: Mapping[str, Any]) -> None:
+        super().__init__(keys)
+        self.recipe = recipe_from_json(recipe, where="inference.json")
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.keys:
+            result[key] = self._slices(result[key])
+        return result
+
+    def _slices(self, image: MetaTensor) -> MetaTensor:
+        array = np.moveaxis(np.asarray(image.as_tensor()), 0, -1)
+        meta = image.meta
+        source = Source(path=Path("input"), kind="array", spacing_known=bool(meta.get("spacing_known", True)))
+        volume = Volume(
+            array=array[..., 0] if array.shape[-1] == 1 else array,
+            affine=np.asarray(image.affine),
+            modality=str(meta.get("modality", "")),
+            source=source,
+        )
+        check_fits(volume, self.recipe)
+        settings = self.recipe.preprocessing
+        slices = to_slices(volume, slice_grid(volume.shape, volume.affine, settings), settings)
+        joined = np.stack([with_neighbours(slices, i, settings.neighbours) for i in range(len(slices))], axis=-1)
+        meta = {**meta, "volume_shape": np.array(volume.shape), "volume_affine": volume.affine}
+        return MetaTensor(torch.from_numpy(np.ascontiguousarray(joined)), meta=meta)
+
+
+class ToLabelsd(MapTransform):  # type: ignore[misc]
+    """Scores (K, rows, columns, slices) → label values (columns, rows, slices) on the volume's own grid.
+
+    Args:
+        recipe: the bundle's, as plain types.
+        image_key: where `ToSlicesd` left the volume's shape and affine.
+    """
+
+    def __init__(self, keys: Hashable, recipe: Mapping[str, Any], image_key: Hashable = "image") -> None:
+        super().__init__(keys)
+        self.recipe = recipe_from_json(recipe, where="inference.json")
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        meta = result[self.image_key].meta
+        affine = np.asarray(meta["volume_affine"], dtype=np.float64)
+        columns, rows, slices = (int(n) for n in np.asarray(meta["volume_shape"]))
+        grid = slice_grid((columns, rows, slices), affine, self.recipe.preprocessing)
+        for key in self.keys:
+            labels = _labels(torch.as_tensor(result[key]), grid, self.recipe)
+            kept = {name: meta[name] for name in ("filename_or_obj",) if name in meta}
+            result[key] = MetaTensor(torch.from_numpy(labels), affine=torch.from_numpy(affine), meta=kept)
+        return result
+
+
+def _labels(scores: torch.Tensor, grid: SliceGrid, recipe: Recipe) -> np.ndarray:
+    classes = empty_classes(grid, recipe)
+    for index in range(grid.slices):
+        # contiguous, as the predictor has it: the decision must not depend on how the scores lie in memory
+        classes[index] = classes_of_slice(scores[None, ..., index].contiguous(), grid, recipe)
+    return labels_on_volume(classes, grid, recipe)
+
+
+class WriteMaskd(MapTransform):  # type: ignore[misc]
+    """Writes the labels as NIfTI on the volume's own grid: OUTPUT_DIR/NAME_seg.nii.gz, read back and compared in mm.
+
+    Args:
+        output_dir: made where it is absent.
+    """
+
+    def __init__(self, keys: Hashable, output_dir: str) -> None:
+        super().__init__(keys)
+        self.output_dir = Path(output_dir)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        for key in self.keys:
+            labels = data[key]
+            name = Path(str(labels.meta.get("filename_or_obj", "mask"))).name
+            for ending in (".nii.gz", ".nii", ".png", ".tif", ".tiff", ".zip"):
+                name = name.removesuffix(ending)
+            volume = Volume(array=np.asarray(labels.as_tensor()), affine=np.asarray(labels.affine))
+            write_nifti(orthogonal(volume, labels=True), self.output_dir / f"{name}_seg.nii.gz")
+        return dict(data)
+
+
+def items(dataset_dir: str) -> list[dict[str, str]]:
+    """What lies in a folder, as MONAI's datalist: each NIfTI, picture, zip and each DICOM folder; or the folder itself.
+
+    Raises: FileNotFoundError where there is nothing: MONAI would end with exit code 0 and no mask.
+    """
+    folder = Path(dataset_dir)
+    if folder.is_file():
+        return [{"image": str(folder)}]
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    endings = (".nii", ".nii.gz", ".png", ".tif", ".tiff", ".zip")
+    found = sorted(path for path in folder.iterdir() if path.is_dir() or path.name.lower().endswith(endings))
+    if not found and any(folder.iterdir()):
+        found = [folder]  # the files of one DICOM series
+    if not found:
+        raise FileNotFoundError(f"there is nothing to segment in {folder}")
+    return [{"image": str(path)} for path in found]

@@ -1,0 +1,77 @@
+"""What a prediction is: the labels on the image's own grid, volumes in ml, warnings, timings and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import Notice
+from ..io.volume import Volume
+from ..labels import LabelTable, Structure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StructureVolume:
+    """How much of one structure was found."""
+
+    structure: Structure
+    voxels: int
+    ml: float
+    at_border: bool  # it reaches the edge of the image, so there may be more of it
+
+    @property
+    def pixels(self) -> str:
+        """In pixels: for pictures whose size in mm is not known."""
+        return f"{self.structure.name}: {self.voxels} pixels" if self.voxels else f"{self.structure.name}: 0 pixels (not found)"
+
+    def __str__(self) -> str:
+        if self.voxels == 0:
+            return f"{self.structure.name}: 0 ml (not found)"
+        return f"{self.structure.name}: {'>= ' if self.at_border else ''}{self.ml:.2f} ml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prediction:
+    """One segmented volume."""
+
+    image: Volume
+    labels: Volume  # uint8, the image's grid; overlapping structures on a fourth axis
+    table: LabelTable
+    structures: tuple[StructureVolume, ...]
+    notices: tuple[Notice, ...] = ()
+    timings_s: Mapping[str, float] = field(default_factory=dict)  # stage → seconds
+    provenance: Mapping[str, str] = field(default_factory=dict)  # bundle, version, hash, software
+
+    @property
+    def name(self) -> str:
+        """For folders and logs: nothing of the patient."""
+        return self.image.source.short_name
+
+
+def structure_volumes(labels: Volume, table: LabelTable) -> tuple[StructureVolume, ...]:
+    """Voxels and millilitres of each structure.
+
+    Args:
+        labels: values of the table, or 0 and 1 per structure on the fourth axis.
+    """
+    found = []
+    for position, structure in enumerate(table.structures):
+        mask = labels.array[..., position] > 0 if table.overlapping else labels.array == structure.value
+        voxels = int(np.count_nonzero(mask))
+        found.append(
+            StructureVolume(
+                structure=structure,
+                voxels=voxels,
+                ml=voxels * labels.voxel_ml,
+                at_border=voxels > 0 and _touches_border(mask),
+            )
+        )
+    return tuple(found)
+
+
+def _touches_border(mask: np.ndarray) -> bool:
+    """In the first or last column, row or slice; a single slice has no ends of its own to be cut at."""
+    sides = [axis for axis in range(3) if mask.shape[axis] > 1]
+    return any(bool(mask.take(end, axis=axis).any()) for axis in sides for end in (0, -1))

@@ -1,0 +1,113 @@
+"""A loaded bundle that segments volume after volume. Imports neither MONAI nor MLflow."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from .. import __version__
+from ..bundle.bundle import Bundle, open_bundle
+from ..data.slice_grid import AXES, slice_grid
+from ..errors import Notice, UserError
+from ..io.read import read_volume
+from ..io.volume import Volume
+from ..network.catalogue import build_network
+from ..network.tiling import DEFAULT_TILE, WholeSlice
+from ..progress import bar
+from .prediction import Prediction, structure_volumes
+from .segment import segment
+
+THICK = 2.0  # slice distance to pixel size from which slices across the acquired ones are coarse
+
+
+class Predictor:
+    """Stays loaded; `predict` may be called as often as wanted, from several threads.
+
+    Args:
+        bundle: from `open_bundle`.
+        device: "auto" (CUDA where there is one), "cpu" or "cuda".
+        tile: largest input side of the network in pixels: bounds the memory, does not change the mask.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: str = "auto", tile: int = DEFAULT_TILE) -> None:
+        self.bundle = bundle
+        self.device = _device(device)
+        network = build_network(bundle.network, bundle.network_settings)
+        network.load_state_dict(bundle.weights())
+        whole = WholeSlice(network, tile=tile)  # type: ignore[arg-type]
+        self.network = whole.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    @classmethod
+    def from_bundle(cls, path: Path | str, *, device: str = "auto", tile: int = DEFAULT_TILE) -> Predictor:
+        """Open a bundle folder. Raises: UserError where it is damaged or of a kind that this version cannot run."""
+        return cls(open_bundle(path), device=device, tile=tile)
+
+    def predict(
+        self, source: Volume | Path | str, *, series: str = "", volume: str = "", pixel_size_mm: float | None = None
+    ) -> Prediction:
+        """Segment one volume.
+
+        Args:
+            source: a volume, or what `read_volume` reads: a DICOM folder, a zip of one, NIfTI, a picture.
+            series, volume, pixel_size_mm: as in `read_volume`; for paths only.
+        Raises: UserError as `read_volume` does, or where the volume is not what the bundle was trained for.
+        """
+        started = time.monotonic()
+        image = source
+        if not isinstance(image, Volume):
+            image = read_volume(image, series=series, volume=volume, pixel_size_mm=pixel_size_mm)
+        read = time.monotonic()
+        array = segment(
+            self.network,
+            image,
+            self.bundle.recipe,
+            device=self.device,
+            bar=lambda items: bar(items, title=image.source.short_name, unit="slice"),
+        )
+        labels = replace(image, array=array)
+        finished = time.monotonic()
+        return Prediction(
+            image=image,
+            labels=labels,
+            table=self.bundle.recipe.table,
+            structures=structure_volumes(labels, self.bundle.recipe.table),
+            notices=(*image.source.notices, *self._notices(image)),
+            timings_s={"read": round(read - started, 3), "segment": round(finished - read, 3)},
+            provenance={
+                "bundle": self.bundle.name,
+                "bundle_version": self.bundle.version,
+                "bundle_sha256": self.bundle.digest,
+                "unet": __version__,
+                "torch": str(torch.__version__),
+                "device": self.device.type,
+                "precision": "fp32",
+            },
+        )
+
+    def _notices(self, image: Volume) -> tuple[Notice, ...]:
+        settings = self.bundle.recipe.preprocessing
+        if settings.plane not in AXES:
+            return ()
+        grid = slice_grid(image.shape, image.affine, settings)
+        across = image.spacing_mm[grid.order[2]]
+        in_plane = max(grid.pixel_mm)
+        if in_plane <= THICK * across:
+            return ()
+        sentence = (
+            f"the network sees {settings.plane} slices, this volume was acquired in another plane and is coarse in that one "
+            f"({in_plane:.1f} mm against {across:.1f} mm): expect a worse mask"
+        )
+        return (Notice(code="other-plane", sentence=sentence, where=image.source.short_name),)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("there is no CUDA device here", where="--device", next="Use --device cpu.")
+    if name not in ("cpu", "cuda"):
+        raise UserError(f"'{name}' is not a device (one of: auto, cpu, cuda)", where="--device")
+    return torch.device(name)

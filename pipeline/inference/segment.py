@@ -1,0 +1,87 @@
+"""A volume through a network, slice by slice, to label values on the volume's own grid. The one implementation: the clinic's
+predictor, the evaluation of a run and the bundle under MONAI all call this, so they cannot differ.
+
+Memory: the input's slices, the label map, and one slice's scores; never the scores of the whole volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..bundle.recipe import Recipe
+from ..data.slice_grid import SliceGrid, slice_grid, to_slices, with_neighbours
+from ..errors import UserError
+from ..io.volume import Volume
+from ..network.decide import decide
+
+Bar = Callable[[Iterable[int]], Iterable[int]]
+
+
+def segment(network: nn.Module, volume: Volume, recipe: Recipe, *, device: torch.device, bar: Bar = iter) -> np.ndarray:
+    """Label values of every voxel.
+
+    Args:
+        network: any image size in, scores of the same size out (`WholeSlice`); in evaluation mode.
+        bar: wraps the slice numbers, to show progress.
+    Returns: uint8 (columns, rows, slices) of label values, or for overlapping structures (columns, rows, slices, structures).
+    Raises: UserError where the volume is not what the bundle was trained for.
+    """
+    check_fits(volume, recipe)
+    grid = slice_grid(volume.shape, volume.affine, recipe.preprocessing)
+    slices = to_slices(volume, grid, recipe.preprocessing)
+    classes = empty_classes(grid, recipe)
+    with torch.inference_mode():
+        for index in bar(range(grid.slices)):
+            image = torch.from_numpy(with_neighbours(slices, index, recipe.preprocessing.neighbours))
+            scores = network(image[None].to(device))
+            classes[index] = classes_of_slice(scores, grid, recipe)
+    return labels_on_volume(classes, grid, recipe)
+
+
+def check_fits(volume: Volume, recipe: Recipe) -> None:
+    """Raises: UserError where the volume is of another modality, has other channels, or lacks the pixel size that is needed."""
+    where = volume.source.short_name
+    channels = volume.array.shape[3] if volume.array.ndim == 4 else 1
+    if channels != recipe.image_channels:
+        raise UserError(f"{channels} image channels, the bundle was trained on {recipe.image_channels}", where=where)
+    if volume.modality and recipe.modality and volume.modality != recipe.modality:
+        raise UserError(
+            f"the modality is {volume.modality}, the bundle was trained on {recipe.modality}",
+            where=where,
+            next="Choose a bundle for this modality.",
+        )
+    if recipe.preprocessing.spacing_mm > 0 and not volume.source.spacing_known:
+        raise UserError(
+            f"no pixel size is known, and the bundle needs it: it was trained on {recipe.preprocessing.spacing_mm:g} mm",
+            where=where,
+            next="State it with --pixel-size MM.",
+        )
+
+
+def empty_classes(grid: SliceGrid, recipe: Recipe) -> np.ndarray:
+    """Room for the class indices of all slices, on the source's pixels."""
+    structures = (len(recipe.table.structures),) if recipe.table.overlapping else ()
+    return np.zeros((grid.slices, grid.source_rows, grid.source_columns, *structures), dtype=np.uint8)
+
+
+def classes_of_slice(scores: Tensor, grid: SliceGrid, recipe: Recipe) -> np.ndarray:
+    """Scores of one slice (1, K, rows, columns) on the network's pixels → class indices on the source's.
+
+    The scores are resampled before the decision: an outline decided on coarse pixels would have their steps.
+    """
+    if grid.resampled:
+        size = (grid.source_rows, grid.source_columns)
+        scores = nn.functional.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+    chosen = decide(scores, recipe.head, overlapping=recipe.table.overlapping)[0].cpu().numpy()
+    return np.moveaxis(chosen, 0, -1) if recipe.table.overlapping else chosen
+
+
+def labels_on_volume(classes: np.ndarray, grid: SliceGrid, recipe: Recipe) -> np.ndarray:
+    """Class indices (slices, rows, columns[, structures]) → label values (columns, rows, slices[, structures])."""
+    if not recipe.table.overlapping:
+        classes = np.array([recipe.table.background, *recipe.table.values], dtype=np.uint8)[classes]
+    return np.ascontiguousarray(grid.turn_back(classes))
