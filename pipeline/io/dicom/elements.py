@@ -32,8 +32,8 @@ def _read(path: Path, *, force: bool, stop_before_pixels: bool) -> Dataset:
     try:
         with quiet():
             return dcmread(path, force=force, stop_before_pixels=stop_before_pixels)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise Damaged("an element claims more than the memory holds") from error
     except Exception as error:  # a damaged file makes the parser raise whatever it meets: struct, zlib, key, recursion, ...
         raise Damaged(f"{type(error).__name__} while reading") from error
 
