@@ -10,7 +10,8 @@ DESCRIPTION = """Describe a labelled data set: files, patients, folds, labels, h
 SOURCE is recognised by what it holds:
   a folder with imagesTr/ and labelsTr/ (Decathlon; nnU-Net raw), with or without dataset.json
   a folder with images/ and masks/ (or labels/), NIfTI, PNG or TIFF
-  a CSV file with the columns image,label[,case,patient_id,fold,modality] ("|" between several files)
+  a CSV file with the columns image,label[,case,patient_id,fold,modality,series,volume]
+  ("|" between several files)
   a tree of DICOM series with RTSTRUCT, SEG or NIfTI masks"""
 EXAMPLE = "unet manifest scans/ --name liver --labels liver=1,tumour=2 --patient '^(patient_\\d+)'"
 

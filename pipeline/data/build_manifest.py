@@ -82,7 +82,7 @@ def build_manifest(source: Path | str, request: Request) -> Built:
 
     Raises: UserError for a layout that is none, unreadable files (all of them), labels or patients that nobody names.
     """
-    found = find_cases(source, modality=request.modality, masks=request.masks)
+    found = find_cases(source, modality=request.modality, masks=request.masks, labels_stated=bool(request.labels))
     _refuse_doubles(found)
     _refuse_unstated_pixel_size(found, request)
     table = _table(found, request)
@@ -158,12 +158,13 @@ def _table(found: FoundSet, request: Request) -> LabelTable | None:
 
 def _survey_all(found: FoundSet, request: Request, table: LabelTable | None) -> tuple[list[_Survey], dict[float, int]]:
     """Every case looked at once; problems of all cases in one error."""
-    surveys, problems, voxels = [], [], dict[float, int]()
+    surveys, problems, voxels, next_step = [], [], dict[float, int](), ""
     for case in bar(found.cases, title="reading cases", unit="cases"):
         try:
             survey = _survey(case, request, table)
         except UserError as error:
             problems.append(f"{case.case}: {error.what}")
+            next_step = error.next
             continue
         surveys.append(survey)
         for value, n in survey.counts.items():
@@ -171,7 +172,7 @@ def _survey_all(found: FoundSet, request: Request, table: LabelTable | None) -> 
     if problems:
         more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
         what = f"{len(problems)} of {len(found.cases)} cases cannot be read: {'; '.join(problems[:5])}{more}"
-        raise UserError(what, where=found.root, next="Repair or remove these files.")
+        raise UserError(what, where=found.root, next=next_step if len(problems) == 1 else "Repair or remove these files.")
     return surveys, dict(sorted(voxels.items()))
 
 

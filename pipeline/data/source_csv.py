@@ -12,7 +12,7 @@ from ..io.paths import existing
 from .dataset_json import modality_code
 from .found import FoundCase, FoundSet, stem
 
-CSV_COLUMNS = ("image", "label", "case", "patient_id", "fold", "modality")
+CSV_COLUMNS = ("image", "label", "case", "patient_id", "fold", "modality", "series", "volume")
 
 
 def read_table(path: Path | str, needed: Iterable[str]) -> list[dict[str, str]]:
@@ -56,6 +56,8 @@ def cases_from_csv(source: Path) -> FoundSet:
                 patient_id=row.get("patient_id", ""),
                 fold=int(fold) if fold.isdigit() else None,
                 modality=modality_code(row.get("modality", "")),
+                series=row.get("series", ""),
+                volume=row.get("volume", ""),
             )
         )
     if problems:

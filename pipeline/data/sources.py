@@ -16,20 +16,21 @@ IMAGE_FOLDERS = ("images", "image")
 MASK_FOLDERS = ("masks", "labels", "mask", "label", "annotations")
 
 
-def find_cases(source: Path | str, *, modality: str = "", masks: str = "") -> FoundSet:
+def find_cases(source: Path | str, *, modality: str = "", masks: str = "", labels_stated: bool = False) -> FoundSet:
     """Recognise the layout of a source by what it holds, and list its cases.
 
     Args:
         source: a folder or a CSV file.
         modality: of a tree of DICOM series, take this modality only.
         masks: of a tree of DICOM series, take this kind of mask only.
+        labels_stated: the user names the values: a dataset.json is not asked for them.
     Raises: UserError where no layout fits (with what was looked for) or no image has a mask.
     """
     source = existing(source)
     if source.is_file():
         return cases_from_csv(source)
     if (source / "imagesTr").is_dir():
-        return _decathlon_or_nnunet(source)
+        return _decathlon_or_nnunet(source, labels_stated)
     pair = _image_and_mask_folders(source)
     if pair is not None:
         cases, notices = _paired(*pair, channels=False)
@@ -50,7 +51,7 @@ def _image_and_mask_folders(source: Path) -> tuple[Path, Path] | None:
     return images[0], masks[0]
 
 
-def _decathlon_or_nnunet(source: Path) -> FoundSet:
+def _decathlon_or_nnunet(source: Path, labels_stated: bool) -> FoundSet:
     images, masks = source / "imagesTr", source / "labelsTr"
     if not masks.is_dir():
         raise UserError("there is a folder imagesTr but no labelsTr", where=source, next="Put the masks into labelsTr/.")
@@ -65,7 +66,7 @@ def _decathlon_or_nnunet(source: Path) -> FoundSet:
         kind=kind,
         root=source,
         cases=tuple(FoundCase(case=c.case, image=c.image, label=c.label, modality=modality) for c in cases),
-        labels=described_labels(described, source / "dataset.json"),
+        labels={} if labels_stated else described_labels(described, source / "dataset.json"),
         notices=notices,
     )
 
