@@ -51,12 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _evaluate_run(arguments: argparse.Namespace) -> tuple[EvaluationTable, Path]:
     from ..errors import UserError
-    from ..inference.evaluate_run import evaluate_run
 
     for option in ("predictions", "truth", "labels", "pairs", "patients", "tolerance", "pixel_size", "overlapping"):
         if getattr(arguments, option):
             word = f"--{option.replace('_', '-')}"
             raise UserError("does not go with a run folder, which knows its own", where=word, next=f"Leave {word} away.")
+    from ..inference.evaluate_run import evaluate_run  # loads torch: not for a wrong option
+
     return evaluate_run(arguments.run, arguments.out), arguments.out or arguments.run / "scores"
 
 
