@@ -1,8 +1,8 @@
 """What goes wrong because of the input, and what is worth a word although it does not. Knows nothing of files or learning.
 
-    Exception
-    ├── UserError      bad input: one line on stderr, exit code 2 (`cli/main.py` is the only place that turns it into one)
-    └── anything else  a bug: traceback, exit code 1
+Exception
+├── UserError      bad input: one line on stderr, exit code 2 (`cli/main.py` is the only place that turns it into one)
+└── anything else  a bug: traceback, exit code 1
 """
 
 from __future__ import annotations

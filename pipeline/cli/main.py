@@ -35,8 +35,9 @@ class Parser(argparse.ArgumentParser):
         settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **settings)  # type: ignore[arg-type]
 
-    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        parsed, unknown = self.parse_known_args(args, namespace)
+    def parse(self, words: list[str]) -> argparse.Namespace:
+        """The arguments. Raises: UserError for a word that is none, with the nearest option."""
+        parsed, unknown = self.parse_known_args(words)
         for word in unknown:
             if word.startswith("-"):
                 options = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
@@ -82,7 +83,7 @@ def _dispatch(words: list[str]) -> int:
     module = import_module(f".{name}", __package__)
     parser = Parser(prog=f"unet {name}", description=module.DESCRIPTION, epilog=f"example:\n  {module.EXAMPLE}")
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(words[1:])))
+    return int(module.run(parser.parse(words[1:])))
 
 
 def _overview() -> str:

@@ -168,9 +168,9 @@ def with_neighbours(slices: np.ndarray, index: int, neighbours: int) -> np.ndarr
     Returns: ((2 * neighbours + 1) * channels, rows, columns).
     """
     if neighbours == 0:
-        return slices[index]
+        return np.asarray(slices[index])
     picks = np.clip(np.arange(index - neighbours, index + neighbours + 1), 0, len(slices) - 1)
-    return slices[picks].reshape(-1, *slices.shape[2:])
+    return np.asarray(slices[picks]).reshape(-1, *slices.shape[2:])
 
 
 def labels_to_slices(labels: np.ndarray, grid: SliceGrid, table: LabelTable) -> np.ndarray:

@@ -20,20 +20,19 @@ from ..training.train import split
 from .segment import segment
 
 
-def evaluate_run(run_folder: Path | str, out: Path | None = None) -> EvaluationTable:
-    """Segment and score the cases of the run's own fold with its best checkpoint.
+def evaluate_run(run_folder: Path | str, out: Path) -> EvaluationTable:
+    """Segment and score the cases of the run's own fold with its best checkpoint; the scores go into the run in MLflow, too.
 
     Args:
         run_folder: of a training with a validation fold.
-        out: where scores.csv and scores.json go; absent: the run's scores/ folder.
+        out: where scores.csv and scores.json go.
     Raises: UserError where the run validated nothing.
     """
     folder = open_run_folder(run_folder)
     if folder.fold is None:
         raise UserError("the run trained on all cases: none is left to evaluate on", where=folder.path)
     table = EvaluationTable.from_cases(_cases(folder), folder.manifest().table)
-    table.write(out or folder.scores)
-    _track(folder, table)
+    _track(folder, table, table.write(out))
     return table
 
 
@@ -58,7 +57,7 @@ def _cases(folder: RunFolder) -> Iterator[CaseMasks]:
         yield CaseMasks(case.case, case.patient_id, truth.array, predicted, image.affine if case.spacing_known else None)
 
 
-def _track(folder: RunFolder, table: EvaluationTable) -> None:
+def _track(folder: RunFolder, table: EvaluationTable, files: tuple[Path, ...]) -> None:
     """The scores into the run's own page in MLflow."""
     from ..tracking.tracker import open_tracker
 
@@ -75,7 +74,6 @@ def _track(folder: RunFolder, table: EvaluationTable) -> None:
         run_id=run_id,
     )
     tracker.log_scores({f"evaluation/{name}": value for name, value in table.metrics().items()})
-    for file in ("scores.csv", "scores.json"):
-        if (folder.scores / file).is_file():
-            tracker.log_file(folder.scores / file, "scores")
+    for file in files:
+        tracker.log_file(file, "scores")
     tracker.close("FINISHED")

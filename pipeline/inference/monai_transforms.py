@@ -42,7 +42,8 @@ class ToSlicesd(MapTransform):  # type: ignore[misc]
     def _slices(self, image: MetaTensor) -> MetaTensor:
         array = np.moveaxis(np.asarray(image.as_tensor()), 0, -1)
         meta = image.meta
-        source = Source(path=Path("input"), kind="array", spacing_known=bool(meta.get("spacing_known", True)))
+        known = bool(meta.get("spacing_known", True))
+        source = Source(path=Path("input"), kind="array" if known else "picture", spacing_known=known)
         volume = Volume(
             array=array[..., 0] if array.shape[-1] == 1 else array,
             affine=np.asarray(image.affine),

@@ -54,7 +54,7 @@ def check_fits(volume: Volume, recipe: Recipe) -> None:
             where=where,
             next="Choose a bundle for this modality.",
         )
-    if recipe.preprocessing.spacing_mm > 0 and not volume.source.spacing_known:
+    if recipe.preprocessing.spacing_mm > 0 and volume.source.kind == "picture" and not volume.source.spacing_known:
         raise UserError(
             f"no pixel size is known, and the bundle needs it: it was trained on {recipe.preprocessing.spacing_mm:g} mm",
             where=where,

@@ -51,8 +51,8 @@ def plan(manifest: Manifest, cases: Sequence[Case], *, budget_s: float | None, o
     head: Literal["softmax", "sigmoid"] = "sigmoid" if manifest.table.overlapping else "softmax"
     padding, patch, batch_size = _patch(rows, columns, budget_s, reasons)
     width = _width(padding, patch, batch_size, budget_s, precision, on_gpu, reasons)
-    steps = int(np.clip(_slice_count(cases, preprocessing) // batch_size, 25, 200))
-    reasons["steps_per_epoch"] = "about once through all slices, at most 200 steps between validations"
+    steps = int(np.clip(_slice_count(cases, preprocessing) // batch_size, 100, 250))
+    reasons["steps_per_epoch"] = "about once through all slices, 100 to 250 steps between validations"
     reasons["learning_rate"] = "with batch normalisation; without it, 3e-4"
     network = NetworkSettings(width=width, padding=padding, normalization="batch", dropout=0.1, head=head)
     reasons["network.normalization"] = "trains faster than the paper's none, and stays exact under tiling"
