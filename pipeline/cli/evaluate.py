@@ -38,18 +38,17 @@ def run(arguments: argparse.Namespace) -> int:
     from ..evaluation.table_text import table_text
 
     if arguments.run is not None:
-        evaluation, folder = _evaluate_run(arguments)
+        evaluation, files = _evaluate_run(arguments)
     else:
-        evaluation, folder = _evaluate_pairs(arguments)
+        evaluation, files = _evaluate_pairs(arguments)
     print(table_text(evaluation))
     for notice in evaluation.notices:
         print(f"note: {notice}")
-    for path in evaluation.write(folder):
-        print(f"{path} written")
+    print("\n".join(f"{path} written" for path in files))
     return 0
 
 
-def _evaluate_run(arguments: argparse.Namespace) -> tuple[EvaluationTable, Path]:
+def _evaluate_run(arguments: argparse.Namespace) -> tuple[EvaluationTable, tuple[Path, ...]]:
     from ..errors import UserError
 
     for option in ("predictions", "truth", "labels", "pairs", "patients", "tolerance", "pixel_size", "overlapping"):
@@ -58,10 +57,11 @@ def _evaluate_run(arguments: argparse.Namespace) -> tuple[EvaluationTable, Path]
             raise UserError("does not go with a run folder, which knows its own", where=word, next=f"Leave {word} away.")
     from ..inference.evaluate_run import evaluate_run  # loads torch: not for a wrong option
 
-    return evaluate_run(arguments.run, arguments.out), arguments.out or arguments.run / "scores"
+    folder = arguments.out or arguments.run / "scores"
+    return evaluate_run(arguments.run, folder), (folder / "scores.csv", folder / "scores.json")
 
 
-def _evaluate_pairs(arguments: argparse.Namespace) -> tuple[EvaluationTable, Path]:
+def _evaluate_pairs(arguments: argparse.Namespace) -> tuple[EvaluationTable, tuple[Path, ...]]:
     from ..errors import UserError
     from ..evaluation.pairs import evaluate_pairs, find_pairs, table_of_truth
     from ..evaluation.surface import NSD_TOLERANCE_MM
@@ -81,4 +81,4 @@ def _evaluate_pairs(arguments: argparse.Namespace) -> tuple[EvaluationTable, Pat
         pixel_size_mm=arguments.pixel_size,
         notices=notices,
     )
-    return evaluation, arguments.out or arguments.predictions
+    return evaluation, evaluation.write(arguments.out or arguments.predictions)
