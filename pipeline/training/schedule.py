@@ -41,15 +41,15 @@ class Clock:
         self.budget_s = budget_s
         self.used_before_s = used_s
         self.started_s = started_s
-        self.reserve_s = 5.0  # for the last validation and the files behind it; learned from the first validation
+        self.reserve_s = 8.0  # for the last validation and the files behind it; learned from the first validation
 
     def used_s(self) -> float:
         """Seconds of the budget that are gone, over all processes of this run."""
         return self.used_before_s + process_age_s()
 
     def learn_reserve(self, validation_s: float) -> None:
-        """The end of a training costs one more validation, its pictures and the checkpoint: keep the time for it."""
-        self.reserve_s = max(self.reserve_s, 5.0 + 1.5 * validation_s)
+        """The end of a training costs two more validations, the last weights' and the best's, pictures, files and tracking."""
+        self.reserve_s = max(self.reserve_s, 8.0 + 2.5 * validation_s)
 
     def left_s(self) -> float:
         """Seconds that may still be trained; infinite without a budget."""
