@@ -61,7 +61,7 @@ def write_synthetic_ct(folder: Path | str, *, patients: int = 12, held_out: int 
         folder: made here; must not exist or be empty.
         patients: how many in all.
         held_out: how many of them, the last, lie apart with their truth elsewhere.
-        seed: the same seed gives the same bytes.
+        seed: the same seed gives the same bytes, on every machine.
     Raises: UserError when the folder holds something already, or fewer than one patient would be left to train on.
     """
     folder = Path(folder)
@@ -106,11 +106,11 @@ def _make_series(number: int, seed: int) -> _Series:
     lps_from_voxel = _placed(pixel_mm, step_mm, slices, tilt_deg, random)
     middle_mm = (lps_from_voxel @ [(PIXELS - 1) / 2, (PIXELS - 1) / 2, (slices - 1) / 2, 1])[:3]
     phantom = make_phantom(random, width_mm=PIXELS * pixel_mm, height_mm=slices * step_mm)
-    hu = np.empty((slices, PIXELS, PIXELS), dtype=np.float32)
+    hu = np.empty((slices, PIXELS, PIXELS))
     labels = np.empty((slices, PIXELS, PIXELS), dtype=np.uint8)
     for k in range(slices):
-        points = _points_mm(lps_from_voxel, k) - middle_mm.astype(np.float32)[:, None]
-        values, classes = phantom.at(points)
+        rows, columns = _places_mm(lps_from_voxel, k)
+        values, classes = phantom.at(rows - middle_mm[:, None], columns)
         hu[k] = _pixel_means(values)
         shares = [_pixel_means((classes == label).astype(np.float32)) for label in (0, *LABELS.values())]
         labels[k] = np.argmax(shares, axis=0)
@@ -137,29 +137,26 @@ def _placed(pixel_mm: float, step_mm: float, slices: int, tilt_deg: float, rando
     return np.round(lps_from_voxel, 9)
 
 
-def _points_mm(lps_from_voxel: np.ndarray, k: int) -> np.ndarray:
-    """Where the points of one slice lie, (3, SHEETS * rows * FINE * columns * FINE)."""
-    fine = (np.arange(PIXELS * FINE, dtype=np.float32) + 0.5) / FINE - 0.5
-    sheets = k + (np.arange(SHEETS, dtype=np.float32) + 0.5) / SHEETS - 0.5
-    along_columns, along_rows, along_slices = (lps_from_voxel[:3, axis].astype(np.float32)[:, None] for axis in range(3))
+def _places_mm(lps_from_voxel: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the points of one slice lie: (3, SHEETS * PIXELS * FINE) of its rows, and (3, PIXELS * FINE) to add along them."""
+    fine = (np.arange(PIXELS * FINE) + 0.5) / FINE - 0.5
+    sheets = k + (np.arange(SHEETS) + 0.5) / SHEETS - 0.5
+    along_columns, along_rows, along_slices = (lps_from_voxel[:3, axis][:, None] for axis in range(3))
     rows = (along_slices * sheets)[:, :, None] + (along_rows * fine)[:, None]  # (3, sheets, rows)
-    points = (
-        rows[..., None] + (along_columns * fine)[:, None, None] + lps_from_voxel[:3, 3].astype(np.float32)[:, None, None, None]
-    )
-    return points.reshape(3, -1)
+    return rows.reshape(3, -1) + lps_from_voxel[:3, 3:], along_columns * fine
 
 
 def _pixel_means(values: np.ndarray) -> np.ndarray:
     """(rows, columns) from the points of a slice."""
-    means: np.ndarray = values.reshape(SHEETS, PIXELS, FINE, PIXELS, FINE).mean(axis=(0, 2, 4))
+    means: np.ndarray = values.reshape(SHEETS, PIXELS, FINE, PIXELS, FINE).mean(axis=(0, 2, 4), dtype=np.float64)
     return means
 
 
 def _as_scanned(hu: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Blur of the scanner, uneven tissue, noise of 15 to 20 HU."""
     blurred = gaussian_filter(hu, (0, 0.6, 0.6))
-    texture = gaussian_filter(random.standard_normal(hu.shape).astype(np.float32), (1.5, 5, 5))
-    noise = gaussian_filter(random.standard_normal(hu.shape).astype(np.float32), (0, 0.6, 0.6))
+    texture = gaussian_filter(random.standard_normal(hu.shape), (1.5, 5, 5))
+    noise = gaussian_filter(random.standard_normal(hu.shape), (0, 0.6, 0.6))
     blurred += np.where(blurred > -500, texture * (7 / texture.std()), 0)
     blurred += noise * (random.uniform(15, 20) / noise.std())
     return np.clip(np.rint(blurred), INTERCEPT_HU, INTERCEPT_HU + 4095).astype(np.int16)
@@ -193,7 +190,8 @@ def _ct_image(series: _Series, k: int, instance: int) -> pydicom.Dataset:
     from pydicom.valuerep import format_number_as_ds
 
     axes = series.lps_from_voxel[:3, :3]
-    pixel_mm = float(np.linalg.norm(axes[:, 0]))
+    pixel_mm = round(float(np.linalg.norm(axes[:, 0])), 6)
+    position_mm = series.lps_from_voxel[:3, 3] + k * axes[:, 2]
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = _uid(series, "image", k)
@@ -213,8 +211,8 @@ def _ct_image(series: _Series, k: int, instance: int) -> pydicom.Dataset:
     data.StudyInstanceUID, data.SeriesInstanceUID = _uid(series, "study"), _uid(series, "series")
     data.FrameOfReferenceUID, data.PositionReferenceIndicator = _uid(series, "frame of reference"), ""
     data.StudyID, data.SeriesNumber, data.AcquisitionNumber, data.InstanceNumber = "1", series.number, 1, instance
-    data.ImagePositionPatient = [format_number_as_ds(mm) for mm in (series.lps_from_voxel @ [0, 0, k, 1])[:3].tolist()]
-    data.ImageOrientationPatient = [format_number_as_ds(c) for c in (axes[:, :2].T / pixel_mm).ravel().tolist()]
+    data.ImagePositionPatient = [format_number_as_ds(mm) for mm in np.round(position_mm, 6).tolist()]
+    data.ImageOrientationPatient = [format_number_as_ds(c) for c in np.round(axes[:, :2].T / pixel_mm, 9).ravel().tolist()]
     data.PixelSpacing = [format_number_as_ds(pixel_mm)] * 2
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
     data.Rows = data.Columns = PIXELS
