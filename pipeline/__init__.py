@@ -5,10 +5,13 @@ The doors for Python. Each is loaded when it is first used, so `import pipeline`
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before any import of mlflow, and monai imports it
 
 _DOORS = {
     "LabelTable": ".labels",
