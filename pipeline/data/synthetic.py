@@ -61,7 +61,7 @@ def write_synthetic_ct(folder: Path | str, *, patients: int = 12, held_out: int 
         folder: made here; must not exist or be empty.
         patients: how many in all.
         held_out: how many of them, the last, lie apart with their truth elsewhere.
-        seed: the same seed gives the same bytes, on every machine.
+        seed: the same seed gives the same series to the byte and the same masks to the voxel, on every machine.
     Raises: UserError when the folder holds something already, or fewer than one patient would be left to train on.
     """
     folder = Path(folder)
@@ -196,6 +196,10 @@ def _ct_image(series: _Series, k: int, instance: int) -> pydicom.Dataset:
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = _uid(series, "image", k)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID, meta.ImplementationVersionName = (
+        _uid(series, "writer"),
+        "UNET MADE UP",
+    )  # not pydicom's version
     data = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
     data.SpecificCharacterSet = "ISO_IR 100"
     data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
