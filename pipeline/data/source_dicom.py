@@ -32,41 +32,28 @@ def find_dicom_cases(source: Path, *, modality: str = "", masks: str = "") -> Fo
     wanted = [series for series in found.series if not modality or series.modality == modality]
     cases: list[FoundCase] = []
     names: Counter[str] = Counter()
-    unmasked, unreadable, several = [], [], []
-    case_names = _case_names(wanted, source)
-    for series, name in zip(wanted, case_names, strict=True):
-        kind, mask = _mask_of(series, wanted, source, masks)
+    left_out: dict[str, list[str]] = {"unmasked": [], "unreadable": [], "several": []}
+    for series, name in zip(wanted, _case_names(wanted, source), strict=True):
+        mask = _mask_of(series, wanted, source, masks)
         if mask is None:
-            unmasked.append(name)
+            left_out["unmasked"].append(name)
         elif series.fault:
-            unreadable.append(f"{name} ({series.fault})")
+            left_out["unreadable"].append(f"{name} ({series.fault})")
         elif len(series.volumes) > 1:
-            several.append(f"{name} ({', '.join(series.volumes[:4])})")
+            left_out["several"].append(f"{name} ({', '.join(series.volumes[:4])})")
         else:
-            crowded = any(
-                series.folder in file.parents for other in found.series if other is not series for file in other.files
-            )
-            cases.append(
-                FoundCase(
-                    case=name,
-                    image=(series.folder,),
-                    label=(mask,),
-                    patient_id=series.patient,
-                    modality=series.modality,
-                    series=series.short_uid if crowded else "",
-                )
-            )
-            if kind != "nifti":
-                names.update(next(o.structure_names for o in series.label_objects if o.path == mask))
-    notices = [
-        told("series-without-mask", "series without a mask", unmasked),
-        told("series-unreadable", "series that cannot be read", unreadable),
-        told("series-of-several-volumes", "series that hold{s} several volumes", several),
+            cases.append(_case(series, name, mask, found.series))
+            names.update(n for o in series.label_objects if o.path == mask for n in o.structure_names)
+    told_all = [
+        told("series-without-mask", "series without a mask", left_out["unmasked"]),
+        told("series-unreadable", "series that cannot be read", left_out["unreadable"]),
+        told("series-of-several-volumes", "series of several volumes", left_out["several"]),
         told("other-modality", f"series of another modality than {modality}", _others(found.series, modality)),
         told("masks-without-series", "RTSTRUCT or SEG whose series is not here", [o.path.name for o in found.strays]),
     ]
+    notices = tuple(notice for notice in told_all if notice is not None)
     if not cases:
-        reasons = "; ".join(notice.sentence for notice in notices if notice is not None)
+        reasons = "; ".join(notice.sentence for notice in notices)
         raise UserError(
             f"no DICOM series with a mask can be used: {reasons}", where=source, next="docs/data.md shows the layouts."
         )
@@ -76,7 +63,19 @@ def find_dicom_cases(source: Path, *, modality: str = "", masks: str = "") -> Fo
         root=source,
         cases=tuple(sorted(cases, key=lambda case: case.case)),
         object_names=dict(sorted(names.items())),
-        notices=tuple(notice for notice in notices if notice is not None),
+        notices=notices,
+    )
+
+
+def _case(series: FoundSeries, name: str, mask: Path, everything: Sequence[FoundSeries]) -> FoundCase:
+    crowded = any(series.folder in file.parents for other in everything if other is not series for file in other.files)
+    return FoundCase(
+        case=name,
+        image=(series.folder,),
+        label=(mask,),
+        patient_id=series.patient,
+        modality=series.modality,
+        series=series.short_uid if crowded else "",
     )
 
 
@@ -100,8 +99,8 @@ def _case_names(series: Sequence[FoundSeries], source: Path) -> list[str]:
     return [name if names.count(name) == 1 else f"{name}_{s.short_uid}" for name, s in zip(names, series, strict=True)]
 
 
-def _mask_of(series: FoundSeries, everything: Sequence[FoundSeries], source: Path, masks: str) -> tuple[str, Path | None]:
-    """Kind and path of the series' mask, or None. Raises: UserError where two of one kind claim the series."""
+def _mask_of(series: FoundSeries, everything: Sequence[FoundSeries], source: Path, masks: str) -> Path | None:
+    """The series' mask, or None. Raises: UserError where two of one kind claim the series."""
     for kind in (masks,) if masks else MASK_KINDS:
         if kind == "nifti":
             found = _nifti_masks(series, everything, source)
@@ -113,8 +112,8 @@ def _mask_of(series: FoundSeries, everything: Sequence[FoundSeries], source: Pat
                 what, where=series.folder, next="Keep one of them, or list images and masks in a CSV (image,label)."
             )
         if found:
-            return kind, found[0]
-    return "", None
+            return found[0]
+    return None
 
 
 def _nifti_masks(series: FoundSeries, everything: Sequence[FoundSeries], source: Path) -> list[Path]:
