@@ -22,7 +22,7 @@ from .experiment import Experiment, NetworkSettings
 CASES_READ = 12  # for the intensities inside the structures: more hardly move a percentile
 ANISOTROPIC = 1.5  # slice distance to pixel size from which a volume shows in which plane it was acquired
 GFLOPS_PER_CORE = {"fp32": 110.0, "bf16": 230.0}  # forward and backward of these networks, channels-last, seen on server cores
-STEPS_WANTED = 1500  # a network that sees fewer batches within the budget is too wide for it
+STEPS_WANTED = 3000  # a network that sees fewer batches within the budget is too wide for it
 PIXELS_PER_BATCH = 1 << 17  # fills two cores; more per step means fewer steps per minute
 ELASTIC_FRACTION = 10 / 512  # the paper's 10 px on its 512 px images
 
@@ -80,7 +80,8 @@ def _preprocessing(manifest: Manifest, cases: Sequence[Case], reasons: dict[str,
     known = [case for case in cases if case.spacing_known]
     spacing_mm = 0.0
     if known and len(known) == len(cases):
-        spacing_mm = round(float(np.median([case.spacing_mm[0] for case in known])), 3)
+        # four digits, not decimals: a microscope's pixel is a millionth of a millimetre
+        spacing_mm = float(f"{np.median([case.spacing_mm[0] for case in known]):.4g}")
         reasons["preprocessing.spacing_mm"] = "median pixel size of the training cases"
     else:
         reasons["preprocessing.spacing_mm"] = "0: as stored, since no pixel size is known"
