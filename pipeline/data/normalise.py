@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from ..errors import UserError
+
+CHUNK = 1 << 22  # voxels at a time: in double precision a whole CT would take 2 GB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,7 @@ class Normalisation:
         """What is wrong with these settings, in words; empty when nothing is."""
         if self.kind == "none":
             return []
-        if self.low >= self.high:
+        if not self.low < self.high:  # NaN is below nothing
             return [f"normalisation.low {self.low:g} must be below normalisation.high {self.high:g}"]
         if self.kind != "window" and not (self.low >= 0 and self.high <= 100):
             return [f"normalisation percentiles must lie in 0 to 100, are {self.low:g} and {self.high:g}"]
@@ -40,7 +43,8 @@ def normalise(array: np.ndarray, how: Normalisation) -> np.ndarray:
 
     Args:
         array: any shape, any number type; statistics are taken in double precision over all of it.
-    Returns: float32 of the same shape. A constant volume becomes 0 under percentiles and zscore.
+    Returns: float32 of the same shape. A constant volume becomes 0 under percentiles and zscore; where the two percentiles are
+        one value, the smallest and the largest voxel take their place.
     Raises: UserError for NaN or infinite voxels.
     """
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -50,14 +54,25 @@ def normalise(array: np.ndarray, how: Normalisation) -> np.ndarray:
     low, high = how.low, how.high
     if how.kind != "window":
         low, high = (float(value) for value in np.percentile(array, (how.low, how.high)))
+        if low == high:  # almost all voxels are alike, as in a dark picture with few bright spots: keep what differs
+            low, high = float(array.min()), float(array.max())
+        if low == high:
+            return np.zeros(array.shape, dtype=np.float32)
     # contiguous: the sum's last bit depends on the order of the voxels in memory, and the mask must not
-    clipped = np.clip(np.ascontiguousarray(array, dtype=np.float64), low, high)
-    if how.kind == "zscore":
-        centre, scale = float(clipped.mean()), float(clipped.std())
-    else:
-        centre, scale = (low + high) / 2, (high - low) / 2
-    if scale <= 0:
-        return np.zeros(array.shape, dtype=np.float32)
-    clipped -= centre
-    clipped /= scale
-    return clipped.astype(np.float32)
+    flat = np.ascontiguousarray(array).reshape(-1)
+    centre, scale = _mean_and_deviation(flat, low, high) if how.kind == "zscore" else ((low + high) / 2, (high - low) / 2)
+    scaled = np.empty(flat.shape, dtype=np.float32)
+    for part in _parts(flat.size):
+        scaled[part] = (np.clip(flat[part].astype(np.float64), low, high) - centre) / scale
+    return scaled.reshape(array.shape)
+
+
+def _mean_and_deviation(flat: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """Of the clipped values; the deviation from a second pass, since squares of large values would swallow small ones."""
+    mean = sum(float(np.clip(flat[part].astype(np.float64), low, high).sum()) for part in _parts(flat.size)) / flat.size
+    squares = (np.square(np.clip(flat[part].astype(np.float64), low, high) - mean).sum() for part in _parts(flat.size))
+    return mean, float(np.sqrt(sum(map(float, squares)) / flat.size))
+
+
+def _parts(size: int) -> Iterator[slice]:
+    return (slice(start, start + CHUNK) for start in range(0, size, CHUNK))
