@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TRAINING_TAG = "unet.training"  # on the parent: which training this is
 RUN_TAG = "unet.run"  # on the child: the name that it had before MLflow gave it one
 PENDING = "pending:"
-SETTLE_S = 1.0  # folds started together all look for the parent before one has made it
+SETTLE_S = 2.0  # folds started together may each make the parent; longer than one such call takes
 SMALL_FILE_BYTES = 1_000_000  # sent well within the ordinary time-out
 SLOW_LINE_BYTES_PER_S = 1_000_000
 TEXT_LIMIT = 6000  # MLflow cuts a longer parameter with a warning
@@ -77,7 +77,7 @@ class Delivery:
         else:
             parent = _parent(client, experiment, event)
             tags = {**event.data["tags"], RUN_TAG: event.run, "mlflow.parentRunId": parent}  # type: ignore[dict-item]
-            run_id = _create(client, experiment, event, name=str(event.data["name"]), tags=tags)
+            run_id = _create(client, experiment, event.time_ms, name=str(event.data["name"]), tags=tags)
             self._parent_ids[event.run] = parent
         self._run_ids[event.run] = run_id
 
@@ -163,7 +163,8 @@ def _parent(client: MlflowClient, experiment: str, event: Event) -> str:
     found = client.search_runs([experiment], wanted)
     if not found:
         tags = {**event.data["tags"], TRAINING_TAG: key}  # type: ignore[dict-item]
-        mine = _create(client, experiment, event, name=str(event.data["training_name"]), tags=tags)
+        now_ms = time.time_ns() // 1_000_000  # not the event's time, which can lie long before: the first to be made shall win
+        mine = _create(client, experiment, now_ms, name=str(event.data["training_name"]), tags=tags)
         time.sleep(SETTLE_S)
         found = client.search_runs([experiment], wanted)
         if mine != _oldest(found):
@@ -177,8 +178,8 @@ def _oldest(runs: list[Any]) -> str:
     return min((run.info.start_time, str(run.info.run_id)) for run in runs)[1]
 
 
-def _create(client: MlflowClient, experiment: str, event: Event, *, name: str, tags: dict[str, Any]) -> str:
-    made = client.create_run(experiment, start_time=event.time_ms, tags=tags, run_name=name)
+def _create(client: MlflowClient, experiment: str, start_ms: int, *, name: str, tags: dict[str, Any]) -> str:
+    made = client.create_run(experiment, start_time=start_ms, tags=tags, run_name=name)
     return str(made.info.run_id)
 
 

@@ -32,8 +32,9 @@ Value = TypeVar("Value")
 Written = TypeVar("Written")
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
-OPENING_WAIT_S = 10.0  # the first use of a SQLite database makes its tables: 3 to 5 s
+OPENING_WAIT_S = 30.0  # the first use of a SQLite database makes it: 3 s, 10 s on a busy machine; no answer ends the wait
 CLOSING_WAIT_S = 10.0
+LOCAL_CLOSING_WAIT_S = 60.0  # a SQLite file does not hang: what is slow there arrives
 RETRY_S = 15.0  # after no answer; each try of a hanging server costs the thread 3 s, the training nothing
 DIGEST_LENGTH = 36  # MLflow's column
 REFUSED_LETTERS = re.compile(r"[^\w\-. :/]")  # in a metric's or parameter's name
@@ -93,13 +94,13 @@ class Tracker:
 
     @property
     def run_id(self) -> str:
-        """MLflow's id, after at most 10 s; "pending:..." when the store has not answered: `open_tracker` takes that as well."""
+        """MLflow's id, after at most 30 s; "pending:..." when the store has not answered: `open_tracker` takes that as well."""
         self._opened.wait(OPENING_WAIT_S)
         return self._delivery.run_id(self._run)
 
     @property
     def parent_run_id(self) -> str:
-        """MLflow's id of the training's run, after at most 10 s; "" when the store has not answered."""
+        """MLflow's id of the training's run, after at most 30 s; "" when the store has not answered."""
         self._opened.wait(OPENING_WAIT_S)
         return self._delivery.parent_id(self._run)
 
@@ -133,7 +134,7 @@ class Tracker:
         self._add("text", {"text": text, "file": file})
 
     def close(self, status: Status = "FINISHED") -> int:
-        """End the run; waits at most 10 s for what is still on its way. Returns: how many messages are left in the spool."""
+        """End the run; waits at most 10 s (SQLite: 60 s) for what is on its way. Returns: how many messages stay behind."""
         if self._closed:
             return 0
         self._closed = True
@@ -141,7 +142,7 @@ class Tracker:
         with self._change:
             self._closing = True
             self._change.notify()
-        self._thread.join(CLOSING_WAIT_S)
+        self._thread.join(LOCAL_CLOSING_WAIT_S if self.uri.startswith("sqlite:") else CLOSING_WAIT_S)
         with self._change:
             left = list(self._waiting)
             self._left_behind = True
