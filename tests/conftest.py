@@ -12,6 +12,7 @@ import pytest
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
+sys.path.append(str(Path(__file__).parent / "io"))  # made_series.py writes DICOM series for the tests of every folder
 
 
 @pytest.fixture(scope="session")

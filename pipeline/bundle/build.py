@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 from .. import __version__
 from ..errors import UserError
-from ..io.paths import temporary_beside
+from ..io.paths import put_in_place, temporary_beside
 from ..training.checkpoint import load_checkpoint
 from ..training.run_folder import RunFolder, open_run_folder
-from .bundle import FORMAT, METADATA, WEIGHTS, Bundle, open_bundle
+from .bundle import FORMAT, METADATA, WEIGHTS, Bundle, contents_sha256, network_with, open_bundle
 from .inference_config import RUNTIME, inference_config
 from .metadata import metadata
 from .model_card import model_card
@@ -40,7 +40,8 @@ RUNTIME_FILES = (
     "inference/segment.py",
     "inference/monai_transforms.py",
 )
-# What those files import, beside the standard library; `fire` and `pytorch-ignite` are MONAI's own needs for `bundle run`.
+# What those files import, beside the standard library, and the decoders of compressed DICOM pixels; `fire` and
+# `pytorch-ignite` are MONAI's own needs for `bundle run`.
 PACKAGES = (
     "monai",
     "torch",
@@ -51,14 +52,14 @@ PACKAGES = (
     "pydicom",
     "SimpleITK",
     "pillow",
-    "scikit-image",
-    "safetensors",
     "tqdm",
     "python-gdcm",
     "pylibjpeg",
     "pylibjpeg-openjpeg",
     "pyjpegls",
 )
+# What lies at the top of a bundle: a folder that holds anything else is not overwritten.
+CONTENTS = ("LICENSE", "configs", "docs", "models", "requirements.txt", RUNTIME)
 
 
 def build_bundle(
@@ -72,31 +73,40 @@ def build_bundle(
 
     Args:
         run_folder: of a training; need not be finished.
-        out: the bundle's folder, e.g. bundles/NAME; an existing bundle there is replaced.
+        out: the bundle's folder, e.g. bundles/NAME, whose last part becomes its name; an existing bundle there is replaced.
         checkpoint: which weights; without validation, both are the last.
         version: the bundle's own.
-    Raises: UserError where the run has no checkpoint, or `out` is something else than a bundle.
+    Raises: UserError where the run has no checkpoint or one of another network, or `out` is something else than a bundle.
     """
     folder, out = open_run_folder(run_folder), Path(out)
-    if out.exists() and not (out / METADATA).is_file():
-        raise UserError("exists and is not a bundle", where=out, next="Choose another folder with -o.")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    _refuse_other_folder(out)
     aside = temporary_beside(out, "")
-    shutil.rmtree(aside, ignore_errors=True)
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
         _write(folder, aside, name=out.name, checkpoint=checkpoint, version=version)
-        open_bundle(aside).weights()
-        if out.exists():
-            shutil.rmtree(out)
-        aside.rename(out)
+        open_bundle(aside).load_network()
+        put_in_place(aside, out)
+    except OSError as error:
+        raise UserError(f"cannot be written ({error.strerror})", where=out, next="Choose another folder with -o.") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return open_bundle(out)
 
 
-def _write(folder: RunFolder, out: Path, *, name: str, checkpoint: str, version: str) -> None:
-    experiment, manifest, facts = folder.experiment(), folder.manifest(), folder.facts()
-    channels = int(str(facts["image_channels"]))
+def _refuse_other_folder(out: Path) -> None:
+    """Raises: UserError where `out` holds something that is not a bundle's, and would be lost."""
+    if not out.exists():
+        return
+    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else [out.name]
+    others = [name for name in names if name not in CONTENTS]
+    if others or (names and RUNTIME not in names):
+        what = f"exists and is not a bundle of unet: it holds {', '.join((others or names)[:3])}, ..."
+        raise UserError(what, where=out, next="Choose another folder with -o.")
+
+
+def _write(folder: RunFolder, out: Path, *, name: str, checkpoint: Literal["best", "last"], version: str) -> None:
+    experiment, manifest, channels = folder.experiment(), folder.manifest(), folder.image_channels
     modalities = {case.modality for case in manifest.cases}
     recipe = Recipe(
         preprocessing=experiment.preprocessing,
@@ -106,7 +116,9 @@ def _write(folder: RunFolder, out: Path, *, name: str, checkpoint: str, version:
         modality=modalities.pop() if len(modalities) == 1 else "",
     )
     settings = experiment.network_settings(manifest.table, channels)
-    digest = _write_weights(load_checkpoint(folder.best if checkpoint == "best" else folder.last)["network"], out)
+    state = load_checkpoint(folder.best if checkpoint == "best" else folder.last)
+    network_with(experiment.network.name, settings, state["network"], where=folder.path)
+    digest = _write_weights(state["network"], out)
     _copy_runtime(out / RUNTIME)
     packages = {package: installed(package).split("+")[0] for package in PACKAGES}
     unet = {
@@ -116,13 +128,26 @@ def _write(folder: RunFolder, out: Path, *, name: str, checkpoint: str, version:
         "weights_sha256": digest,
         "unet": __version__,
     }
+    unet["sha256"] = contents_sha256(unet)
     _write_json(out / METADATA, metadata(name, version, recipe, packages, unet))
-    _write_json(out / "configs" / "inference.json", inference_config(settings, recipe))
+    _write_json(out / "configs" / "inference.json", inference_config(experiment.network.name, settings, recipe))
     (out / "requirements.txt").write_text("".join(f"{p}=={v}\n" for p, v in packages.items()), encoding="utf-8")
     docs = out / "docs"
     docs.mkdir()
-    (docs / "README.md").write_text(model_card(name, version, experiment, recipe, facts), encoding="utf-8")
+    (docs / "README.md").write_text(
+        model_card(name, version, experiment, recipe, _score(folder, state["epoch"])), encoding="utf-8"
+    )
     shutil.copy(Path(__file__).parent / "templates" / "LICENSE", out / "LICENSE")
+
+
+def _score(folder: RunFolder, epoch: int) -> str:
+    """How good the packaged weights were on the validated cases, in words."""
+    dice = next((line.get("val/dice") for line in folder.history() if line["epoch"] == epoch), None)
+    if dice is None:
+        return "not validated"
+    return (
+        f"{float(str(dice)):.4f} after epoch {epoch} (mean over structures and cases of fold {folder.fold}, network's own grid)"
+    )
 
 
 def _write_weights(weights: Mapping[str, Any], out: Path) -> str:

@@ -1,9 +1,10 @@
-"""Open a bundle as data: metadata, recipe, weights with their hash. Never runs what lies in it, needs no MONAI."""
+"""Open a bundle as data: metadata, recipe, weights, each with its hash. Never runs what lies in it, needs no MONAI."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from ..io.paths import existing
 from .recipe import Recipe, recipe_from_json
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 FORMAT = 1  # of the "unet" part of metadata.json; a change that older versions cannot read raises it
 WEIGHTS = Path("models") / "model.safetensors"
@@ -31,14 +32,17 @@ class Bundle:
     network_settings: dict[str, Any]
     recipe: Recipe
     weights_sha256: str
-    digest: str  # sha256 over metadata and weights: two bundles with one digest give one mask
+    digest: str  # sha256 over network, recipe and weights: two bundles with one digest give one mask
 
     def weights(self) -> dict[str, Tensor]:
-        """The network's tensors. Raises: UserError where the file was changed since the bundle was built."""
+        """The network's tensors. Raises: UserError where the file is absent or was changed since the bundle was built."""
+        from safetensors import SafetensorError
         from safetensors.torch import load
 
         path = self.path / WEIGHTS
-        data = existing(path).read_bytes()
+        if not path.is_file():
+            raise UserError("the bundle's weights are missing", where=path, next="Copy the bundle again.")
+        data = path.read_bytes()
         found = hashlib.sha256(data).hexdigest()
         if found != self.weights_sha256:
             raise UserError(
@@ -46,8 +50,15 @@ class Bundle:
                 where=path,
                 next="Copy the bundle again.",
             )
-        tensors: dict[str, Tensor] = load(data)
+        try:
+            tensors: dict[str, Tensor] = load(data)
+        except SafetensorError as error:
+            raise UserError(f"the weights cannot be read ({error})", where=path, next="Build the bundle again.") from error
         return tensors
+
+    def load_network(self) -> nn.Module:
+        """The network with its weights, in evaluation mode. Raises: UserError where they do not belong together."""
+        return network_with(self.network, self.network_settings, self.weights(), where=self.path)
 
 
 def open_bundle(path: Path | str) -> Bundle:
@@ -56,12 +67,20 @@ def open_bundle(path: Path | str) -> Bundle:
     file = path / METADATA
     if not file.is_file():
         raise UserError(f"is not a bundle: there is no {METADATA}", where=path, next="'unet bundle build' makes one.")
-    text = file.read_bytes()
     try:
-        metadata = json.loads(text)
+        metadata = json.loads(file.read_bytes())
+        if "unet" not in metadata:
+            raise UserError("is a MONAI bundle of another tool", where=path, next="'python -m monai.bundle run' executes it.")
         part = metadata["unet"]
-        if part["format"] > FORMAT:
-            raise UserError(f"the bundle's format {part['format']} is newer than this version reads ({FORMAT})", where=file)
+        if int(part["format"]) > FORMAT:
+            what = f"the bundle's format {part['format']} is newer than this version reads ({FORMAT})"
+            raise UserError(what, where=file, next="Install a newer unet.")
+        digest = contents_sha256(part)
+        if digest != part["sha256"]:
+            what = (
+                f"the metadata were changed since the bundle was built (sha256 {digest[:12]}…, not {str(part['sha256'])[:12]}…)"
+            )
+            raise UserError(what, where=file, next="Copy the bundle again, or build it anew from the run.")
         return Bundle(
             path=path,
             name=str(metadata["name"]),
@@ -70,7 +89,31 @@ def open_bundle(path: Path | str) -> Bundle:
             network_settings=dict(part["network"]["settings"]),
             recipe=recipe_from_json(part["recipe"], where=str(file)),
             weights_sha256=str(part["weights_sha256"]),
-            digest=hashlib.sha256(text).hexdigest(),  # it holds the weights' hash
+            digest=digest,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"cannot be read: {error!r}", where=file, next="Build the bundle again.") from error
+
+
+def contents_sha256(part: Mapping[str, Any]) -> str:
+    """Of the "unet" part of the metadata, without the entry that holds this hash; it covers the weights by theirs."""
+    content = {key: value for key, value in part.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def network_with(name: str, settings: Mapping[str, Any], weights: Mapping[str, Tensor], *, where: Path) -> nn.Module:
+    """A network of the catalogue with these weights, in evaluation mode.
+
+    Raises: UserError for an unknown network or setting, or weights of another network; it names `where`.
+    """
+    from ..network.catalogue import build_network
+
+    try:
+        network = build_network(name, settings)
+        network.load_state_dict(dict(weights))
+    except UserError as error:
+        raise UserError(error.what, where=where, next=error.next) from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"the weights do not fit the network '{name}' ({str(error).splitlines()[0].rstrip(':')})"
+        raise UserError(what, where=where) from error
+    return network.eval()

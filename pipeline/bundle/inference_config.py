@@ -10,15 +10,19 @@ from .recipe import Recipe
 RUNTIME = "unet_runtime"  # the package inside the bundle; `scripts` would be hidden by a folder of that name where it is run
 
 
-def inference_config(network_settings: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+def inference_config(network: str, network_settings: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     """The configuration, with the recipe written out: it needs no other file but the weights.
 
+    Args:
+        network: its name in the catalogue.
+        network_settings: its arguments.
     Source: MONAI bundle specification; overrides on the command line: --dataset_dir, --output_dir, --device.
     """
     transforms = f"{RUNTIME}.inference.monai_transforms"
     return {
-        "imports": ["$import torch", f"$from {transforms} import items"],
-        "bundle_root": ".",
+        "imports": ["$import pathlib", "$import torch", f"$import {RUNTIME}", f"$from {transforms} import items"],
+        # where the runtime lies: a "." would be the folder in which MONAI is called
+        "bundle_root": f"$str(pathlib.Path({RUNTIME}.__file__).parents[1])",
         "dataset_dir": "$@bundle_root + '/input'",
         "output_dir": "$@bundle_root + '/eval'",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
@@ -26,7 +30,11 @@ def inference_config(network_settings: Mapping[str, Any], recipe: Recipe) -> dic
         "datalist": "$items(@dataset_dir)",
         "network_def": {
             "_target_": f"{RUNTIME}.network.tiling.WholeSlice",
-            "network": {"_target_": f"{RUNTIME}.network.unet.OriginalUNet", **network_settings},
+            "network": {
+                "_target_": f"{RUNTIME}.network.catalogue.build_network",
+                "name": network,
+                "settings": dict(network_settings),
+            },
         },
         "network": "$@network_def.to(device=@device, memory_format=torch.channels_last)",
         "preprocessing": {
@@ -37,6 +45,7 @@ def inference_config(network_settings: Mapping[str, Any], recipe: Recipe) -> dic
                     "keys": "image",
                     "reader": {"_target_": f"{RUNTIME}.io.monai_reader.VolumeReader"},
                     "ensure_channel_first": True,
+                    "dtype": None,  # as stored: 32 bits of float do not hold every whole number
                 },
                 {"_target_": f"{transforms}.ToSlicesd", "keys": "image", "recipe": "@recipe"},
             ],
@@ -49,7 +58,7 @@ def inference_config(network_settings: Mapping[str, Any], recipe: Recipe) -> dic
             "_target_": "Compose",
             "transforms": [
                 {"_target_": f"{transforms}.ToLabelsd", "keys": "pred", "recipe": "@recipe"},
-                {"_target_": f"{transforms}.WriteMaskd", "keys": "pred", "output_dir": "@output_dir"},
+                {"_target_": f"{transforms}.WriteMaskd", "keys": "pred", "recipe": "@recipe", "output_dir": "@output_dir"},
             ],
         },
         "handlers": [

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..training.experiment import Experiment
 from .recipe import Recipe
 
 
-def model_card(name: str, version: str, experiment: Experiment, recipe: Recipe, facts: Mapping[str, object]) -> str:
+def model_card(name: str, version: str, experiment: Experiment, recipe: Recipe, score: str) -> str:
     """Markdown. Holds no case names: nothing of a patient travels.
 
     Args:
-        facts: of the run: epochs, best epoch and its mean Dice on the validated cases.
+        score: Dice of the packaged weights, in words.
     """
     network, settings = experiment.network, recipe.preprocessing
     pixel = f"{settings.spacing_mm:g} mm pixels" if settings.spacing_mm else "pixels as stored"
-    dice = facts.get("best_dice")
-    score = f"{float(str(dice)):.4f} (mean over structures and cases, fold {facts.get('fold')})" if dice else "not validated"
     structures = "\n".join(
         f"| {s.value} | {s.name} | {'SCT ' + s.code.value + ' ' + s.code.meaning if s.code else ''} |"
         for s in recipe.table.structures

@@ -45,6 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _print(prediction: Prediction, folder: Path) -> None:
     print(folder)
     for found in prediction.structures:
-        print(f"  {found if prediction.image.source.spacing_known else found.pixels}")
+        print(f"  {found}")
     for notice in prediction.notices:
         print(f"  note: {notice}")

@@ -9,44 +9,59 @@ from pathlib import Path
 from ..errors import UserError
 from ..inference.prediction import Prediction
 from ..io.nifti import write_nifti
-from ..io.paths import temporary_beside
+from ..io.paths import put_in_place, temporary_beside
 from ..io.picture import write_picture
 from ..io.regrid import orthogonal
 from ..report.overlay import mosaic
 from .sidecar import sidecar
+
+MASK, PICTURE_MASK, SIDECAR, OVERLAY = "mask.nii.gz", "mask.png", "mask.json", "overlay.png"
 
 
 def write_prediction(prediction: Prediction, out: Path | str) -> Path:
     """Write the folder under a hidden name, then rename it; an earlier prediction of the same name is replaced.
 
     Returns: the folder. A picture's mask is `mask.png` of the picture's size; everything else gets `mask.nii.gz`.
-    Raises: UserError where the place is taken by something else.
+    Raises: UserError where the place is taken by something else, or cannot be written to.
     """
+    if prediction.name in ("", ".", ".."):
+        raise UserError("the file has no name before its ending", where=prediction.image.source.path, next="Give it one.")
     target = Path(out) / prediction.name
-    if target.exists() and not (target / "mask.json").is_file():
-        raise UserError("exists and is not a prediction", where=target, next="Choose another folder with -o.")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _refuse_other_folder(target)
     aside = temporary_beside(target, "")
-    shutil.rmtree(aside, ignore_errors=True)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        mask = _write_mask(prediction, aside)
-        text = json.dumps(sidecar(prediction, mask=mask), indent=1, ensure_ascii=False)
-        (aside / "mask.json").write_text(text + "\n", encoding="utf-8")
-        overlay = mosaic(prediction.image, prediction.labels, prediction.table, title=prediction.name)
-        overlay.save(aside / "overlay.png")
-        if target.exists():
-            shutil.rmtree(target)
-        aside.rename(target)
+        _write(prediction, aside)
+        put_in_place(aside, target)
+    except OSError as error:
+        raise UserError(f"cannot be written ({error.strerror})", where=target, next="Choose another folder with -o.") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return target
 
 
-def _write_mask(prediction: Prediction, folder: Path) -> str:
+def _refuse_other_folder(target: Path) -> None:
+    """Raises: UserError where the place holds something that no prediction wrote, and would be lost."""
+    if not target.exists():
+        return
+    names = sorted(path.name for path in target.iterdir()) if target.is_dir() else [target.name]
+    others = [name for name in names if name not in (MASK, PICTURE_MASK, SIDECAR, OVERLAY)]
+    if others:
+        what = f"exists and holds something else than a prediction: {', '.join(others[:3])}{' ...' if len(others) > 3 else ''}"
+        raise UserError(what, where=target, next="Choose another folder with -o.")
+
+
+def _write(prediction: Prediction, folder: Path) -> None:
     labels = prediction.labels
     if prediction.image.source.kind == "picture" and labels.array.ndim == 3 and labels.shape[2] == 1:
-        write_picture(labels.array[:, :, 0], folder / "mask.png")
-        return "mask.png"
-    write_nifti(orthogonal(labels, labels=True), folder / "mask.nii.gz")
-    return "mask.nii.gz"
+        name, shape = PICTURE_MASK, labels.shape
+        write_picture(labels.array[:, :, 0], folder / name)
+    else:
+        grid = orthogonal(labels, labels=True, outside=prediction.table.background)
+        name, shape = MASK, grid.shape
+        write_nifti(grid, folder / name)
+    text = json.dumps(sidecar(prediction, mask=name, mask_shape=shape), indent=1, ensure_ascii=False)
+    (folder / SIDECAR).write_text(text + "\n", encoding="utf-8")
+    mosaic(prediction.image, labels, prediction.table, title=prediction.name).save(folder / OVERLAY)

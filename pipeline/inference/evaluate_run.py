@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
+from ..bundle.bundle import network_with
 from ..bundle.recipe import Recipe
 from ..data.load import load_image, load_label
 from ..errors import UserError
 from ..evaluation.table import CaseMasks, EvaluationTable
-from ..network.catalogue import build_network
 from ..network.tiling import WholeSlice
 from ..progress import bar
 from ..training.checkpoint import load_checkpoint
@@ -38,10 +38,10 @@ def evaluate_run(run_folder: Path | str, out: Path) -> EvaluationTable:
 
 def _cases(folder: RunFolder) -> Iterator[CaseMasks]:
     manifest, experiment = folder.manifest(), folder.experiment()
-    channels = int(str(folder.facts()["image_channels"]))
+    channels = folder.image_channels
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = build_network(experiment.network.name, experiment.network_settings(manifest.table, channels))
-    network.load_state_dict(load_checkpoint(folder.best)["network"])
+    settings = experiment.network_settings(manifest.table, channels)
+    network = network_with(experiment.network.name, settings, load_checkpoint(folder.best)["network"], where=folder.path)
     whole = WholeSlice(network).to(device, memory_format=torch.channels_last).eval()  # type: ignore[arg-type, call-overload]
     recipe = Recipe(
         preprocessing=experiment.preprocessing,

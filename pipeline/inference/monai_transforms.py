@@ -16,10 +16,14 @@ from monai.transforms import MapTransform
 
 from ..bundle.recipe import Recipe, recipe_from_json
 from ..data.slice_grid import SliceGrid, slice_grid, to_slices, with_neighbours
+from ..errors import UserError
 from ..io.nifti import write_nifti
+from ..io.paths import existing
 from ..io.regrid import orthogonal
 from ..io.volume import Source, Volume
 from .segment import check_fits, classes_of_slice, empty_classes, labels_on_volume
+
+ENDINGS = (".nii", ".nii.gz", ".png", ".tif", ".tiff", ".zip")
 
 
 class ToSlicesd(MapTransform):  # type: ignore[misc]
@@ -42,12 +46,11 @@ class ToSlicesd(MapTransform):  # type: ignore[misc]
     def _slices(self, image: MetaTensor) -> MetaTensor:
         array = np.moveaxis(np.asarray(image.as_tensor()), 0, -1)
         meta = image.meta
-        known = bool(meta.get("spacing_known", True))
-        source = Source(path=Path("input"), kind="array" if known else "picture", spacing_known=known)
+        source = Source(path=Path("input"), kind=meta["kind"], spacing_known=bool(meta["spacing_known"]))
         volume = Volume(
             array=array[..., 0] if array.shape[-1] == 1 else array,
             affine=np.asarray(image.affine),
-            modality=str(meta.get("modality", "")),
+            modality=str(meta["modality"]),
             source=source,
         )
         check_fits(volume, self.recipe)
@@ -79,7 +82,7 @@ class ToLabelsd(MapTransform):  # type: ignore[misc]
         grid = slice_grid((columns, rows, slices), affine, self.recipe.preprocessing)
         for key in self.keys:
             labels = _labels(torch.as_tensor(result[key]), grid, self.recipe)
-            kept = {name: meta[name] for name in ("filename_or_obj",) if name in meta}
+            kept = {"short_name": meta["short_name"]}
             result[key] = MetaTensor(torch.from_numpy(labels), affine=torch.from_numpy(affine), meta=kept)
         return result
 
@@ -95,40 +98,54 @@ def _labels(scores: torch.Tensor, grid: SliceGrid, recipe: Recipe) -> np.ndarray
 class WriteMaskd(MapTransform):  # type: ignore[misc]
     """Writes the labels as NIfTI on the volume's own grid: OUTPUT_DIR/NAME_seg.nii.gz, read back and compared in mm.
 
+    NAME is the file's stem, or series number and last 8 digits of the series UID: a DICOM folder's name can be a patient's.
+
     Args:
+        recipe: the bundle's, as plain types.
         output_dir: made where it is absent.
     """
 
-    def __init__(self, keys: Hashable, output_dir: str) -> None:
+    def __init__(self, keys: Hashable, recipe: Mapping[str, Any], output_dir: str) -> None:
         super().__init__(keys)
+        self.background = recipe_from_json(recipe, where="inference.json").table.background
         self.output_dir = Path(output_dir)
+        self.written: set[Path] = set()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         for key in self.keys:
             labels = data[key]
-            name = Path(str(labels.meta.get("filename_or_obj", "mask"))).name
-            for ending in (".nii.gz", ".nii", ".png", ".tif", ".tiff", ".zip"):
-                name = name.removesuffix(ending)
+            path = self.output_dir / f"{labels.meta['short_name']}_seg.nii.gz"
+            if path in self.written:
+                raise UserError("would overwrite the mask of another input", where=path, next="Segment it into another folder.")
             volume = Volume(array=np.asarray(labels.as_tensor()), affine=np.asarray(labels.affine))
-            write_nifti(orthogonal(volume, labels=True), self.output_dir / f"{name}_seg.nii.gz")
+            write_nifti(orthogonal(volume, labels=True, outside=self.background), path)
+            self.written.add(path)
         return dict(data)
 
 
 def items(dataset_dir: str) -> list[dict[str, str]]:
     """What lies in a folder, as MONAI's datalist: each NIfTI, picture, zip and each DICOM folder; or the folder itself.
 
-    Raises: FileNotFoundError where there is nothing: MONAI would end with exit code 0 and no mask.
+    Raises: UserError where there is nothing (MONAI would end with exit code 0 and no mask), or loose DICOM files beside others.
     """
-    folder = Path(dataset_dir)
+    folder = existing(dataset_dir)
     if folder.is_file():
         return [{"image": str(folder)}]
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
-    endings = (".nii", ".nii.gz", ".png", ".tif", ".tiff", ".zip")
-    found = sorted(path for path in folder.iterdir() if path.is_dir() or path.name.lower().endswith(endings))
-    if not found and any(folder.iterdir()):
-        found = [folder]  # the files of one DICOM series
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    found = [path for path in entries if path.is_dir() or path.name.lower().endswith(ENDINGS)]
+    loose = [path for path in entries if path not in found]
+    if not found and loose:
+        found, loose = [folder], []  # the files of one DICOM series
     if not found:
-        raise FileNotFoundError(f"there is nothing to segment in {folder}")
+        raise UserError("there is nothing to segment", where=folder)
+    if any(map(_is_dicom, loose)):
+        raise UserError(
+            "holds loose DICOM files beside other inputs", where=folder, next="Put each series into its own folder."
+        )
     return [{"image": str(path)} for path in found]
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"

@@ -18,18 +18,16 @@ class StructureVolume:
 
     structure: Structure
     voxels: int
-    ml: float
+    ml: float | None  # None where it is not known how large a voxel is: pictures, a slice without a thickness
     at_border: bool  # it reaches the edge of the image, so there may be more of it
 
-    @property
-    def pixels(self) -> str:
-        """In pixels: for pictures whose size in mm is not known."""
-        return f"{self.structure.name}: {self.voxels} pixels" if self.voxels else f"{self.structure.name}: 0 pixels (not found)"
-
     def __str__(self) -> str:
+        if self.ml is None:
+            return f"{self.structure.name}: {self.voxels} pixels{'' if self.voxels else ' (not found)'}"
         if self.voxels == 0:
             return f"{self.structure.name}: 0 ml (not found)"
-        return f"{self.structure.name}: {'>= ' if self.at_border else ''}{self.ml:.2f} ml"
+        digits = ".2f" if self.ml >= 0.1 else ".2g"  # what was found is never written as 0.00
+        return f"{self.structure.name}: {'>= ' if self.at_border else ''}{self.ml:{digits}} ml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,8 +52,9 @@ def structure_volumes(labels: Volume, table: LabelTable) -> tuple[StructureVolum
     """Voxels and millilitres of each structure.
 
     Args:
-        labels: values of the table, or 0 and 1 per structure on the fourth axis.
+        labels: values of the table, or 0 and 1 per structure on the fourth axis; with the image's source.
     """
+    known = labels.source.spacing_known and not _flat_picture(labels)
     found = []
     for position, structure in enumerate(table.structures):
         mask = labels.array[..., position] > 0 if table.overlapping else labels.array == structure.value
@@ -64,14 +63,18 @@ def structure_volumes(labels: Volume, table: LabelTable) -> tuple[StructureVolum
             StructureVolume(
                 structure=structure,
                 voxels=voxels,
-                ml=voxels * labels.voxel_ml,
-                at_border=voxels > 0 and _touches_border(mask),
+                ml=voxels * labels.voxel_ml if known else None,
+                at_border=voxels > 0 and _touches_border(mask, flat=_flat_picture(labels)),
             )
         )
     return tuple(found)
 
 
-def _touches_border(mask: np.ndarray) -> bool:
-    """In the first or last column, row or slice; a single slice has no ends of its own to be cut at."""
-    sides = [axis for axis in range(3) if mask.shape[axis] > 1]
-    return any(bool(mask.take(end, axis=axis).any()) for axis in sides for end in (0, -1))
+def _flat_picture(volume: Volume) -> bool:
+    """Without a depth, whatever its pixels measure."""
+    return volume.source.kind == "picture" and volume.shape[2] == 1
+
+
+def _touches_border(mask: np.ndarray, *, flat: bool) -> bool:
+    """In the first or last column, row or slice; a single slice of a patient is both, a picture has no other side."""
+    return any(bool(mask.take(end, axis=axis).any()) for axis in range(2 if flat else 3) for end in (0, -1))

@@ -12,9 +12,9 @@ from .. import __version__
 from ..bundle.bundle import Bundle, open_bundle
 from ..data.slice_grid import AXES, slice_grid
 from ..errors import Notice, UserError
+from ..io.geometry import SHEAR_MM, shear_distance_mm
 from ..io.read import read_volume
 from ..io.volume import Volume
-from ..network.catalogue import build_network
 from ..network.tiling import DEFAULT_TILE, WholeSlice
 from ..progress import bar
 from .prediction import Prediction, structure_volumes
@@ -35,9 +35,7 @@ class Predictor:
     def __init__(self, bundle: Bundle, *, device: str = "auto", tile: int = DEFAULT_TILE) -> None:
         self.bundle = bundle
         self.device = _device(device)
-        network = build_network(bundle.network, bundle.network_settings)
-        network.load_state_dict(bundle.weights())
-        whole = WholeSlice(network, tile=tile)  # type: ignore[arg-type]
+        whole = WholeSlice(bundle.load_network(), tile=tile)  # type: ignore[arg-type]
         self.network = whole.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     @classmethod
@@ -60,13 +58,17 @@ class Predictor:
         if not isinstance(image, Volume):
             image = read_volume(image, series=series, volume=volume, pixel_size_mm=pixel_size_mm)
         read = time.monotonic()
-        array = segment(
-            self.network,
-            image,
-            self.bundle.recipe,
-            device=self.device,
-            bar=lambda items: bar(items, title=image.source.short_name, unit="slice"),
-        )
+        try:
+            array = segment(
+                self.network,
+                image,
+                self.bundle.recipe,
+                device=self.device,
+                bar=lambda items: bar(items, title=image.source.short_name, unit="slice"),
+            )
+        except UserError as error:
+            where = image.source.short_name if isinstance(source, Volume) else source  # as the caller named it
+            raise UserError(error.what, where=where, next=error.next) from error
         labels = replace(image, array=array)
         finished = time.monotonic()
         return Prediction(
@@ -74,7 +76,7 @@ class Predictor:
             labels=labels,
             table=self.bundle.recipe.table,
             structures=structure_volumes(labels, self.bundle.recipe.table),
-            notices=(*image.source.notices, *self._notices(image)),
+            notices=(*image.source.notices, *_sheared(image), *self._other_plane(image)),
             timings_s={"read": round(read - started, 3), "segment": round(finished - read, 3)},
             provenance={
                 "bundle": self.bundle.name,
@@ -87,7 +89,7 @@ class Predictor:
             },
         )
 
-    def _notices(self, image: Volume) -> tuple[Notice, ...]:
+    def _other_plane(self, image: Volume) -> tuple[Notice, ...]:
         settings = self.bundle.recipe.preprocessing
         if settings.plane not in AXES:
             return ()
@@ -101,6 +103,16 @@ class Predictor:
             f"({in_plane:.1f} mm against {across:.1f} mm): expect a worse mask"
         )
         return (Notice(code="other-plane", sentence=sentence, where=image.source.short_name),)
+
+
+def _sheared(image: Volume) -> tuple[Notice, ...]:
+    if shear_distance_mm(image.affine, image.shape) <= SHEAR_MM:
+        return ()
+    sentence = (
+        "the slices are sheared (tilted gantry): the mask is written on a right-angled grid, each slice moved in its own plane "
+        "by whole pixels"
+    )
+    return (Notice(code="mask-resampled", sentence=sentence, where=image.source.short_name),)
 
 
 def _device(name: str) -> torch.device:

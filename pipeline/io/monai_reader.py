@@ -49,6 +49,8 @@ class VolumeReader(ImageReader):  # type: ignore[misc]
             "space": "RAS",
             "original_channel_dim": -1 if channels_last else float("nan"),
             "modality": first.modality,
+            "kind": first.source.kind,
+            "short_name": first.source.short_name,  # for file names: nothing of the patient
             "spacing_known": first.source.spacing_known,
             "notices": [str(notice) for volume in volumes for notice in volume.source.notices],
         }

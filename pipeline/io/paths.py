@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 from pathlib import Path
 
 from ..errors import UserError
@@ -27,3 +28,17 @@ def existing(path: Path | str) -> Path:
 def temporary_beside(path: Path, ending: str) -> Path:
     """A hidden name in the same folder, so that the finished file can be renamed in one step."""
     return path.parent / f".{path.name}.{os.getpid()}.part{ending}"
+
+
+def put_in_place(folder: Path, target: Path) -> None:
+    """Give a finished folder its name. What had it before stays whole until then, and is removed afterwards."""
+    before = temporary_beside(target, ".before")
+    if target.exists():
+        target.rename(before)
+    try:
+        folder.rename(target)
+    except OSError:
+        if before.exists():
+            before.rename(target)
+        raise
+    shutil.rmtree(before, ignore_errors=True)

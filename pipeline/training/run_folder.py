@@ -68,6 +68,14 @@ class RunFolder:
         return facts
 
     @property
+    def image_channels(self) -> int:
+        """Channels of the data set's images. Raises: UserError where the training stopped before it knew them."""
+        facts = self.facts()
+        if "image_channels" not in facts:
+            raise UserError("the training stopped before its first epoch", where=self.path, next="Train it again.")
+        return int(str(facts["image_channels"]))
+
+    @property
     def fold(self) -> int | None:
         fold = self.facts()["fold"]
         return None if fold is None else int(str(fold))

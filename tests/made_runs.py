@@ -1,0 +1,121 @@
+"""Run folders and bundles without a training: seeded random weights, or weights that threshold the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from pipeline.bundle.build import build_bundle
+from pipeline.bundle.bundle import Bundle
+from pipeline.data.manifest import Case, Manifest, write_manifest
+from pipeline.data.normalise import Normalisation
+from pipeline.data.slice_grid import Preprocessing
+from pipeline.labels import LabelTable, label_table
+from pipeline.network.catalogue import build_network
+from pipeline.training.checkpoint import save_checkpoint
+from pipeline.training.experiment import Experiment, NetworkSettings, experiment_yaml
+from pipeline.training.run_folder import RunFolder, write_text
+
+ORGAN_AND_LESION = label_table({"organ": 1, "lesion": 2})
+ONE = label_table({"organ": 1})
+
+
+def make_run(
+    folder: Path,
+    *,
+    table: LabelTable = ORGAN_AND_LESION,
+    network: Mapping[str, object] | None = None,
+    preprocessing: Preprocessing | None = None,
+    image_channels: int = 1,
+    modality: str = "CT",
+    cases: Sequence[Case] = (),
+    data_root: Path | None = None,
+    weights: Mapping[str, torch.Tensor] | None = None,
+    facts: Mapping[str, object] | None = None,
+) -> RunFolder:
+    """A run as `unet train` leaves it after its first epoch."""
+    run = RunFolder(path=folder)
+    settings = NetworkSettings(**{"width": 2, "depth": 2, "padding": "same", **(network or {})})
+    experiment = Experiment(
+        network=settings,
+        preprocessing=preprocessing or Preprocessing(normalisation=Normalisation(kind="window", low=-200, high=300)),
+        manifest="manifest.json",
+    )
+    run.last.parent.mkdir(parents=True)
+    some = cases or [some_case(modality)]
+    write_manifest(Manifest(name="made", data_root=data_root or folder, table=table, cases=tuple(some)), run.manifest_file)
+    write_text(run.experiment_file, experiment_yaml(experiment, {}))
+    run.note(
+        {"fold": 0, "finished": True, "image_channels": image_channels, "best_epoch": 1, "best_dice": 0.5, **(facts or {})}
+    )
+    torch.manual_seed(7)
+    net = build_network(settings.name, experiment.network_settings(table, image_channels))
+    if weights is not None:
+        net.load_state_dict(dict(weights))
+    state = {"epoch": 1, "network": net.state_dict()}
+    save_checkpoint(state, run.best)
+    save_checkpoint(state, run.last)
+    return run
+
+
+def make_bundle(folder: Path, **settings: object) -> Bundle:
+    """A bundle of `make_run` at folder/bundle."""
+    return build_bundle(make_run(folder / "run", **settings).path, folder / "bundle")
+
+
+def some_case(modality: str = "CT", *, name: str = "case-of-jane-doe", patient: str = "PAT-4711") -> Case:
+    """A case whose names must not travel; its files need not exist."""
+    return Case(
+        case=name,
+        image=(f"{name}/image.nii.gz",),
+        label=(f"{name}/label.nii.gz",),
+        patient_id=patient,
+        fold=0,
+        image_sha256=("a" * 64,),
+        label_sha256=("b" * 64,),
+        shape=(8, 9, 5),
+        spacing_mm=(1.0, 1.0, 1.0),
+        modality=modality,
+    )
+
+
+def thresholding_bundle(
+    folder: Path,
+    *,
+    plane: str = "axial",
+    spacing_mm: float = 0.0,
+    table: LabelTable = ONE,
+    head: str = "softmax",
+    padding: str = "same",
+    modality: str = "",
+    at: float = 0.5,
+) -> Bundle:
+    """A real bundle of a real network whose weights make the mask known: structure 1 is where the image exceeds `at`.
+
+    A second structure of a softmax table takes what exceeds `at` + 1; overlapping ones are both marked there.
+    """
+    preprocessing = Preprocessing(plane=plane, spacing_mm=spacing_mm, normalisation=Normalisation(kind="none"))
+    network = {"width": 2, "depth": 1, "padding": padding, "head": head}
+    run = make_run(folder / "run", table=table, network=network, preprocessing=preprocessing, modality=modality)
+    net = build_network("original", run.experiment().network_settings(table, 1))
+    save_checkpoint({"epoch": 1, "network": thresholding(net.state_dict(), at=at, head=head)}, run.best)
+    return build_bundle(run.path, folder / "bundle")
+
+
+def thresholding(state: Mapping[str, torch.Tensor], *, at: float, head: str) -> dict[str, torch.Tensor]:
+    """Weights for width 2, depth 1: channel 0 carries max(0, x - at), channel 1 max(0, x - at - 0.5 or 1), past the pooling.
+
+    Softmax: background 0, first channel 0, second 2 * channel 1 (larger than channel 0 from x = at + 1 on).
+    """
+    made = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+    made["encoders.0.0.weight"][:, 0, 1, 1] = 1.0
+    made["encoders.0.0.bias"][:] = torch.tensor([-at, -at - (0.5 if head == "softmax" else 1.0)])
+    for name in ("encoders.0.2.weight", "decoders.0.0.weight", "decoders.0.2.weight"):
+        for channel in range(2):
+            made[name][channel, channel, 1, 1] = 1.0
+    first = 1 if head == "softmax" else 0
+    for channel in range(made["scores.weight"].shape[0] - first):
+        made["scores.weight"][first + channel, channel, 0, 0] = 1.0 + channel
+    return made
