@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,54 +42,100 @@ class StoredCase:
         """4x4: (column, row, slice) index of these slices → mm in RAS+."""
         return np.load(self.folder / "affine.npy")  # type: ignore[no-any-return]
 
-    def positions(self) -> list[np.ndarray]:
-        """Per structure up to 2000 of its pixels: (n, 3) of slice, row, column."""
+    @property
+    def structures(self) -> int:
+        """How many the label table has."""
         with np.load(self.folder / "positions.npz") as file:
-            return [file[name] for name in sorted(file.files, key=int)]
+            return len(file.files)
+
+    def positions(self, structure: int) -> np.ndarray:
+        """Up to 2000 pixels of the structure at this place of the label table: (n, 3) of slice, row, column."""
+        with np.load(self.folder / "positions.npz") as file:
+            return file[str(structure)]  # type: ignore[no-any-return]
 
 
-def store_cases(manifest: Manifest, cases: Sequence[Case], settings: Preprocessing, folder: Path) -> list[StoredCase]:
+def store_cases(
+    manifest: Manifest,
+    cases: Sequence[Case],
+    settings: Preprocessing,
+    folder: Path,
+    *,
+    before_each: Callable[[], None] = lambda: None,
+) -> list[StoredCase]:
     """Preprocess what is not yet in the folder.
 
     Args:
         folder: filled with one folder a case; emptied first where it was made from other data or settings.
+        before_each: called before each case that is preprocessed; may raise to end the work.
     Raises: UserError for a case that cannot be read, or a disk that is too small (said before the first case).
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*.part"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     _forget_other_data(folder, {"manifest": manifest.digest, "preprocessing": asdict(settings)})
     stored = [StoredCase(case=c.case, patient_id=c.patient_id, folder=folder / c.case) for c in cases]
     missing = [(case, target) for case, target in zip(cases, stored, strict=True) if not target.folder.is_dir()]
     if missing:
-        _check_disk([case for case, _ in missing], folder)
-        _store(manifest, missing, settings)
+        _check_disk([case for case, _ in missing], manifest, settings, folder)
+        _store(manifest, missing, settings, before_each)
     return stored
 
 
-def _store(manifest: Manifest, missing: Sequence[tuple[Case, StoredCase]], settings: Preprocessing) -> None:
+def _store(
+    manifest: Manifest,
+    missing: Sequence[tuple[Case, StoredCase]],
+    settings: Preprocessing,
+    before_each: Callable[[], None],
+) -> None:
     from .loading import loading_transforms
 
     transforms = loading_transforms(manifest, settings)
     for case, target in bar(missing, title="preprocessing", unit="case"):
-        _write(transforms(case), len(manifest.table.structures), target.folder)
+        before_each()
+        try:
+            data = transforms(case)
+        except RuntimeError as error:  # MONAI's Compose wraps whatever a transform raises
+            if isinstance(error.__cause__, UserError):
+                raise error.__cause__ from error
+            raise
+        _write(data, len(manifest.table.structures), target.folder)
 
 
 def _write(data: dict[str, np.ndarray], structures: int, folder: Path) -> None:
     aside = temporary_beside(folder, "")
-    aside.mkdir()
-    np.save(aside / "image.npy", data["image"])
-    np.save(aside / "label.npy", data["label"])
-    np.save(aside / "affine.npy", data["affine"])
-    positions = {str(k): _positions(data["label"], k) for k in range(structures)}
-    np.savez(aside / "positions.npz", **positions)  # type: ignore[arg-type]
-    aside.rename(folder)
+    try:
+        aside.mkdir()
+        np.save(aside / "image.npy", data["image"])
+        np.save(aside / "label.npy", data["label"])
+        np.save(aside / "affine.npy", data["affine"])
+        positions = {str(k): _positions(data["label"], k) for k in range(structures)}
+        np.savez(aside / "positions.npz", **positions)  # type: ignore[arg-type]
+        aside.rename(folder)
+    except OSError as error:
+        reason = error.strerror or "the disk is full"  # NumPy does not say why fewer bytes were written
+        raise UserError(
+            f"preprocessed slices cannot be written ({reason})", where=folder, next="Choose another place for the run with -o."
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _positions(label: np.ndarray, structure: int) -> np.ndarray:
-    mask = label[:, structure] > 0 if label.ndim == 4 else label == structure + 1
-    found = np.argwhere(mask)
-    if len(found) > POSITIONS_PER_CLASS:
-        found = found[np.random.default_rng(0).choice(len(found), POSITIONS_PER_CLASS, replace=False)]
-    return found.astype(np.int32)
+    """Slice by slice: the places of all pixels of a large structure would take more memory than the scan."""
+    slices = label[:, structure] if label.ndim == 4 else label
+    value = 1 if label.ndim == 4 else structure + 1
+    ends = np.cumsum([np.count_nonzero(one == value) for one in slices])
+    picks = np.arange(ends[-1])
+    if len(picks) > POSITIONS_PER_CLASS:
+        picks = np.sort(np.random.default_rng(0).choice(ends[-1], POSITIONS_PER_CLASS, replace=False))
+    found = [np.empty((0, 3), dtype=np.int32)]
+    for number, end in enumerate(ends):
+        start = ends[number - 1] if number else 0
+        within = picks[(picks >= start) & (picks < end)] - start
+        if len(within):
+            rows, columns = np.nonzero(slices[number] == value)
+            found.append(np.column_stack([np.full(len(within), number), rows[within], columns[within]]).astype(np.int32))
+    return np.concatenate(found)
 
 
 def _forget_other_data(folder: Path, key: dict[str, object]) -> None:
@@ -102,8 +148,14 @@ def _forget_other_data(folder: Path, key: dict[str, object]) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-def _check_disk(cases: Sequence[Case], folder: Path) -> None:
-    need_bytes = sum(int(np.prod(case.shape)) * (4 * len(case.image) + 1) for case in cases)
+def _check_disk(cases: Sequence[Case], manifest: Manifest, settings: Preprocessing, folder: Path) -> None:
+    label_bytes = len(manifest.table.structures) if manifest.table.overlapping else 1
+    need_bytes = 0.0
+    for case in cases:
+        finer = [mm / settings.spacing_mm if settings.spacing_mm else 1.0 for mm in sorted(case.spacing_mm)]
+        # which axes lie in the plane the manifest does not say: the two with the smaller spacing, as scanners have it
+        voxels = float(np.prod(case.shape)) * finer[0] * finer[1]
+        need_bytes += voxels * (4 * len(case.image) + label_bytes)
     free_bytes = shutil.disk_usage(folder).free
     if need_bytes * 1.1 > free_bytes:
         raise UserError(

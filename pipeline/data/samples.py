@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import count
 from typing import TypedDict
 
@@ -47,55 +46,46 @@ class SliceSamples(Dataset[Sample]):
     """
 
     def __init__(self, cases: Sequence[StoredCase], sampling: Sampling, augmentation: Augmentation) -> None:
+        # Files are opened for each sample (0.2 ms of its 10): thousands kept open would pass the system's limit, and nothing
+        # but names travels to the workers.
         self.sampling = sampling
         self.cases = list(cases)
-        self.positions = [case.positions() for case in cases]
-        structures = len(self.positions[0])
-        self.cases_with = [[i for i, p in enumerate(self.positions) if len(p[s])] for s in range(structures)]
-        self.seen_structures = [s for s in range(structures) if self.cases_with[s]]
-        self.slices = np.array([len(image) for image in self.images])
-        self.transforms = augmentation_transforms(augmentation, sampling.patch)
-
-    @cached_property
-    def images(self) -> list[np.ndarray]:
-        return [case.image for case in self.cases]
-
-    @cached_property
-    def labels(self) -> list[np.ndarray]:
-        return [case.label for case in self.cases]
-
-    def __getstate__(self) -> dict[str, object]:
-        """Memory maps are opened again in each worker, not sent to it with all their pixels."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("images", "labels")}
+        shapes = [case.image.shape for case in cases]  # (slices, channels, rows, columns)
+        self.sides = [shape[-2:] for shape in shapes]
+        self.ends = np.cumsum([shape[0] for shape in shapes])  # of each case, where the slices of all are numbered through
+        with_it = {s: [i for i, case in enumerate(cases) if len(case.positions(s))] for s in range(cases[0].structures)}
+        self.cases_with = [(structure, numbers) for structure, numbers in with_it.items() if numbers]
+        self.transforms = augmentation_transforms(augmentation)
 
     def __len__(self) -> int:
-        return int(self.slices.sum())
+        return int(self.ends[-1])
 
     def __getitem__(self, number: int) -> Sample:
         draw = np.random.default_rng((self.sampling.seed, number))
         case, index, row, column = self._centre(draw)
         top, left = (
             _start(centre, side, window, 2 * self.sampling.border, draw)
-            for centre, side, window in zip((row, column), self.images[case].shape[-2:], self.sampling.patch, strict=True)
+            for centre, side, window in zip((row, column), self.sides[case], self.sampling.patch, strict=True)
         )
         rows, columns = self.sampling.patch
-        image = with_neighbours(self.images[case], index, self.sampling.neighbours)
-        label = self.labels[case][index]
+        image = with_neighbours(self.cases[case].image, index, self.sampling.neighbours)
+        label = self.cases[case].label[index]
         patch = _cut(np.asarray(image), top, left, rows, columns)
         truth = _cut(np.asarray(label if label.ndim == 3 else label[np.newaxis]), top, left, rows, columns)
         return self._finish(patch, truth, int(draw.integers(2**31 - 1)))
 
     def _centre(self, draw: np.random.Generator) -> tuple[int, int, int, int]:
-        if self.seen_structures and draw.random() < self.sampling.foreground_fraction:
-            structure = self.seen_structures[draw.integers(len(self.seen_structures))]
-            case = self.cases_with[structure][draw.integers(len(self.cases_with[structure]))]
-            positions = self.positions[case][structure]
+        """Case, slice, row, column."""
+        if self.cases_with and draw.random() < self.sampling.foreground_fraction:
+            structure, numbers = self.cases_with[draw.integers(len(self.cases_with))]
+            case = numbers[draw.integers(len(numbers))]
+            positions = self.cases[case].positions(structure)
             index, row, column = positions[draw.integers(len(positions))]
             return case, int(index), int(row), int(column)
-        number = draw.integers(self.slices.sum())
-        case = int(np.searchsorted(np.cumsum(self.slices), number, side="right"))
-        index = int(number - self.slices[:case].sum())
-        rows, columns = self.images[case].shape[-2:]
+        number = int(draw.integers(self.ends[-1]))
+        case = int(np.searchsorted(self.ends, number, side="right"))
+        index = number - int(self.ends[case - 1] if case else 0)
+        rows, columns = self.sides[case]
         return case, index, int(draw.integers(rows)), int(draw.integers(columns))
 
     def _finish(self, patch: np.ndarray, truth: np.ndarray, seed: int) -> Sample:
