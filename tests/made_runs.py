@@ -91,31 +91,46 @@ def thresholding_bundle(
     padding: str = "same",
     modality: str = "",
     at: float = 0.5,
+    neighbours: int = 0,
+    image_channels: int = 1,
+    channel: int = 0,
 ) -> Bundle:
     """A real bundle of a real network whose weights make the mask known: structure 1 is where the image exceeds `at`.
 
     A second structure of a softmax table takes what exceeds `at` + 1; overlapping ones are both marked there.
     """
-    preprocessing = Preprocessing(plane=plane, spacing_mm=spacing_mm, normalisation=Normalisation(kind="none"))
-    network = {"width": 2, "depth": 1, "padding": padding, "head": head}
-    run = make_run(folder / "run", table=table, network=network, preprocessing=preprocessing, modality=modality)
-    net = build_network("original", run.experiment().network_settings(table, 1))
-    save_checkpoint({"epoch": 1, "network": thresholding(net.state_dict(), at=at, head=head)}, run.best)
+    how = Normalisation(kind="none")
+    run = make_run(
+        folder / "run",
+        table=table,
+        network={"width": 4, "depth": 1, "padding": padding, "head": head},
+        preprocessing=Preprocessing(plane=plane, spacing_mm=spacing_mm, neighbours=neighbours, normalisation=how),
+        modality=modality,
+        image_channels=image_channels,
+    )
+    net = build_network("original", run.experiment().network_settings(table, image_channels))
+    weights = thresholding(net.state_dict(), at=at, head=head, channel=channel)
+    save_checkpoint({"epoch": 1, "network": weights}, run.best)
     return build_bundle(run.path, folder / "bundle")
 
 
-def thresholding(state: Mapping[str, torch.Tensor], *, at: float, head: str) -> dict[str, torch.Tensor]:
-    """Weights for width 2, depth 1: channel 0 carries max(0, x - at), channel 1 max(0, x - at - 0.5 or 1), past the pooling.
+def thresholding(state: Mapping[str, torch.Tensor], *, at: float, head: str, channel: int = 0) -> dict[str, torch.Tensor]:
+    """Weights for width 4, depth 1: two channels a structure carry max(0, x - t) and max(0, t - x) past the pooling.
 
-    Softmax: background 0, first channel 0, second 2 * channel 1 (larger than channel 0 from x = at + 1 on).
+    Scores: background 0, first structure x - at; second 2 * (x - at - 0.5), the largest from at + 1 on, or with a sigmoid
+    2 * (x - at - 1).
+
+    Args:
+        channel: of the network's input: which one is x.
     """
     made = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
-    made["encoders.0.0.weight"][:, 0, 1, 1] = 1.0
-    made["encoders.0.0.bias"][:] = torch.tensor([-at, -at - (0.5 if head == "softmax" else 1.0)])
+    second = at + (0.5 if head == "softmax" else 1.0)
+    made["encoders.0.0.weight"][:, channel, 1, 1] = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    made["encoders.0.0.bias"][:] = torch.tensor([-at, at, -second, second])
     for name in ("encoders.0.2.weight", "decoders.0.0.weight", "decoders.0.2.weight"):
-        for channel in range(2):
-            made[name][channel, channel, 1, 1] = 1.0
+        for carried in range(4):
+            made[name][carried, carried, 1, 1] = 1.0
     first = 1 if head == "softmax" else 0
-    for channel in range(made["scores.weight"].shape[0] - first):
-        made["scores.weight"][first + channel, channel, 0, 0] = 1.0 + channel
+    for structure, factor in enumerate((1.0, 2.0)[: made["scores.weight"].shape[0] - first]):
+        made["scores.weight"][first + structure, 2 * structure : 2 * structure + 2, 0, 0] = torch.tensor([factor, -factor])
     return made
