@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -73,16 +74,16 @@ class Demo:
         return done.stdout
 
 
-def run_demo(folder: Path | str, *, data: Path | str | None = None, labels: str = "") -> Demo:
+def run_demo(folder: Path | str | None = None, *, data: Path | str | None = None, labels: str = "") -> Demo:
     """Run the chain.
 
     Args:
-        folder: where everything goes; must not exist or be empty.
+        folder: where everything goes; must not exist or be empty. Absent: demo, or demo-2 and so on where it is taken.
         data: the user's labelled scans, any source of `unet manifest`; absent: made-up CT scans.
         labels: for `unet manifest --labels`, where the data do not name their structures.
     Raises: UserError where a stage fails, or the made-up scans are segmented worse than they must be.
     """
-    demo = Demo(folder=Path(folder))
+    demo = Demo(folder=_free_folder() if folder is None else Path(folder))
     if demo.folder.exists() and (not demo.folder.is_dir() or any(demo.folder.iterdir())):
         raise UserError("holds something already", where=demo.folder, next="Remove it, or name another folder with -o.")
     started = time.monotonic()
@@ -93,6 +94,12 @@ def run_demo(folder: Path | str, *, data: Path | str | None = None, labels: str 
         _own_data(demo, Path(data), labels)
     _write_page(demo, time.monotonic() - started)
     return demo
+
+
+def _free_folder() -> Path:
+    """A second demo neither fails nor removes the first one's results."""
+    names = (Path("demo" if number == 1 else f"demo-{number}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
 
 
 def _made_up(demo: Demo) -> None:

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", default="", metavar="NAME=VALUE,...", help="names of the structures, where your data lack them"
     )
-    parser.add_argument("-o", "--out", default="demo", metavar="FOLDER", help="where everything goes (default: demo)")
+    parser.add_argument("-o", "--out", metavar="FOLDER", help="where everything goes (default: demo, or demo-2, ...)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -43,6 +43,11 @@ class Prediction:
     provenance: Mapping[str, str] = field(default_factory=dict)  # bundle, version, hash, software
 
     @property
+    def ml(self) -> dict[str, float]:
+        """Structure name → millilitres found; a structure in `structures` that is `at_border` may be larger."""
+        return {found.structure.name: found.ml for found in self.structures}
+
+    @property
     def name(self) -> str:
         """For folders and logs: nothing of the patient."""
         return self.image.source.short_name
