@@ -12,7 +12,7 @@ EXAMPLE = "unet train data_manifests/NAME.json --fold 0 --time-budget 20m -o run
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", nargs="?", metavar="EXPERIMENT|MANIFEST", help="experiment (.yaml) or manifest (.json)")
-    parser.add_argument("--fold", default="0", metavar="K|none", help="the fold to validate on; none: train on all cases")
+    parser.add_argument("--fold", metavar="K|none", help="the fold to validate on (default 0); none: train on all cases")
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--epochs", type=int, metavar="N", help="length of the training")
     limit.add_argument("--time-budget", metavar="TIME", help="of the whole process, e.g. 20m; the schedule ends with it")
@@ -24,27 +24,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..errors import UserError
-    from ..training.schedule import parse_duration
+    from ..training.schedule import parse_duration, process_age_s
 
     budget_s = parse_duration(arguments.time_budget, where="--time-budget") if arguments.time_budget else None
+    used_s = process_age_s()
     if arguments.resume:
+        _refuse_beside_resume(arguments)
         from ..training.train import resume
 
-        folder = resume(arguments.out, budget_s=budget_s, data_root=arguments.data)
+        folder = resume(arguments.out, budget_s=budget_s, used_s=used_s, data_root=arguments.data)
     elif arguments.source is None:
         raise UserError("name an experiment or a manifest", where="unet train", next=f"Example: {EXAMPLE}")
     else:
-        if arguments.fold != "none" and not arguments.fold.isdigit():
-            raise UserError(f"'{arguments.fold}' is not a fold", where="--fold", next="A number from 0, or none.")
-        settings = _settings(arguments.set)
+        fold, settings = _fold(arguments.fold), _settings(arguments.set)
         from ..training.train import train
 
         folder = train(
             arguments.source,
             arguments.out,
-            fold=None if arguments.fold == "none" else int(arguments.fold),
+            fold=fold,
             epochs=arguments.epochs,
             budget_s=budget_s,
+            used_s=used_s,
             settings=settings,
             data_root=arguments.data,
         )
@@ -59,6 +60,32 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_beside_resume(arguments: argparse.Namespace) -> None:
+    """A run goes on as it began: what would change it is refused, not ignored."""
+    from ..errors import UserError
+
+    given = {
+        "EXPERIMENT|MANIFEST": arguments.source,
+        "--fold": arguments.fold,
+        "--epochs": arguments.epochs,
+        "--set": arguments.set,
+    }
+    wrong = [name for name, value in given.items() if value not in (None, [])]
+    if wrong:
+        what = f"{', '.join(wrong)} cannot be given with --resume: a run goes on with what it began with"
+        raise UserError(what, where="unet train", next="Leave it out, or train anew into another folder with -o.")
+
+
+def _fold(word: str | None) -> int | None:
+    from ..errors import UserError
+
+    if word == "none":
+        return None
+    if word is not None and not (word.isascii() and word.isdecimal()):
+        raise UserError(f"'{word}' is not a fold", where="--fold", next="A number from 0, or none.")
+    return int(word or 0)
+
+
 def _settings(words: list[str]) -> dict[str, object]:
     import yaml
 
@@ -69,5 +96,10 @@ def _settings(words: list[str]) -> dict[str, object]:
         name, equals, value = word.partition("=")
         if not equals:
             raise UserError(f"'{word}' is not NAME=VALUE", where="--set", next="Example: --set network.width=32")
-        settings[name.strip()] = yaml.safe_load(value)
+        try:
+            settings[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(
+                f"the value of '{word}' cannot be read", where="--set", next="Example: --set patch=[64,64]"
+            ) from error
     return settings

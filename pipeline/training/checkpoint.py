@@ -13,18 +13,30 @@ from ..io.paths import temporary_beside
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """Write tensors and plain types to `path` so that at any moment the old or the new file is whole."""
+    """Write tensors and plain types to `path` so that at any moment the old or the new file is whole.
+
+    Raises: UserError where the disk is full or the folder is gone; the old file stays.
+    """
     aside = temporary_beside(path, ".pt")
-    with aside.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # else the new name may be lost though the bytes are on the disk
+        with aside.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # else the new name may be lost though the bytes are on the disk
+        finally:
+            os.close(folder)
+    except (OSError, RuntimeError) as error:
+        reason = error if isinstance(error, OSError) else error.__context__  # PyTorch hides a full disk behind its own words
+        if not isinstance(reason, OSError):
+            raise
+        what = f"the checkpoint cannot be written ({reason.strerror})"
+        raise UserError(what, where=path, next="Make room; --resume goes on from the checkpoint before.") from error
     finally:
-        os.close(folder)
+        aside.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -32,7 +44,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError("there is no such checkpoint", where=path, next="A run writes one after its first epoch.")
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError by kind of damage
         raise UserError(f"the checkpoint is damaged ({type(error).__name__})", where=path) from error
+    if not isinstance(state, dict) or "network" not in state:
+        raise UserError("is not a checkpoint of this program: it holds no network", where=path)
     return state

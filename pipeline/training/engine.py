@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -13,9 +13,11 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..progress import say
 from .schedule import Clock, learning_rate
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+LARGEST_GRADIENT = 12.0  # norm over all weights; ordinary ones are 0.1 to 3, so only outbreaks are cut
 
 
 def build_trainer(
@@ -23,8 +25,8 @@ def build_trainer(
 ) -> Engine:
     """An ignite engine whose output is {"loss": float} of each step.
 
-    Raises in a step: UserError when the loss is not a finite number twice in a row; once, the step is skipped with a word,
-        before the weights are touched.
+    Raises in a step: UserError when loss or gradients are not finite twice in a row; once, the step is skipped with a word, and
+        neither weights nor running means are touched.
     """
     skipped = 0
     # Only where gradients come in half precision; CUDA's float16 would need a scaler, bfloat16 does not.
@@ -35,31 +37,38 @@ def build_trainer(
         network.train()
         image = batch["image"].to(device, memory_format=torch.channels_last, non_blocking=True)  # (B, C, H, W)
         truth = batch["label"].to(device, non_blocking=True)  # (B, 1 or structures, H - 184, W - 184) for the paper's network
+        running = [buffer.clone() for buffer in network.buffers()]  # batch normalisation keeps a NaN for ever
         optimizer.zero_grad(set_to_none=True)
         with half:
             scores = network(image)
         value = loss(scores, truth)
-        if not torch.isfinite(value):
+        value.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(network.parameters(), max_norm=LARGEST_GRADIENT)
+        if not (torch.isfinite(value) and torch.isfinite(norm)):
+            for buffer, before in zip(network.buffers(), running, strict=True):
+                buffer.copy_(before)
             skipped += 1
             _not_finite(skipped, engine.state.iteration)
             return {"loss": float("nan")}
         skipped = 0
-        value.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), max_norm=12.0)
         optimizer.step()
         return {"loss": float(value.item())}
 
-    return Engine(step)
+    engine = Engine(step)
+    engine.logger = logging.getLogger("unet.training")
+    engine.logger.addHandler(logging.NullHandler())  # what ends a run is told once, by the command
+    engine.logger.propagate = False
+    return engine
 
 
 def _not_finite(times: int, iteration: int) -> None:
     if times > 1:
         raise UserError(
-            f"the loss is not a finite number, twice in a row at step {iteration}",
+            f"the loss or its gradients are not finite, twice in a row at step {iteration}",
             where="training",
-            next="Lower learning_rate, or use precision: fp32. The last checkpoint is good; --resume goes on from it.",
+            next="Train again with a lower learning_rate, or with precision: fp32; the checkpoints of this run are good.",
         )
-    print(f"unet: the loss of step {iteration} is not finite: step skipped", file=sys.stderr)  # noqa: T201
+    say(f"unet: the loss of step {iteration} or its gradients are not finite: step skipped")
 
 
 class FollowSchedule:

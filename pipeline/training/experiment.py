@@ -13,8 +13,9 @@ from ..data.augmentation import Augmentation
 from ..data.slice_grid import Preprocessing
 from ..errors import UserError, nearest
 from ..labels import LabelTable
+from ..network.catalogue import NETWORKS
 from ..network.decide import Head, output_channels
-from ..network.sizes import Padding
+from ..network.sizes import Design, Padding, check_design, output_side
 from ..network.unet import Normalization, Output
 
 
@@ -72,10 +73,29 @@ class Experiment:
         ]
         for name, least, most in limits:
             value = getattr(self, name)
-            if not least <= value <= most:
+            if not least <= value <= most:  # NaN lies nowhere
                 found.append(f"{name} must be {least:g} to {most:g}, is {value}")
-        if not 0 <= self.network.dropout < 1:
-            found.append(f"network.dropout must be 0 to below 1, is {self.network.dropout}")
+        return found + self._network_problems()
+
+    def _network_problems(self) -> list[str]:
+        network = self.network
+        found = []
+        if network.name not in NETWORKS:
+            found.append(f"network.name: '{network.name}' is not a network{nearest(network.name, NETWORKS)}")
+        if not 0 <= network.dropout < 1:
+            found.append(f"network.dropout must be 0 to below 1, is {network.dropout}")
+        if network.padding == "same" and network.output == "rescale":
+            found.append("network.output: rescale is a remedy for network.padding: valid; same has nothing to rescale")
+        design = Design(width=network.width, depth=network.depth, padding=network.padding)
+        try:
+            check_design(design)
+        except UserError as error:
+            return [*found, f"network.{error.what}"]
+        for side in self.patch:
+            try:
+                output_side(design, side)
+            except UserError as error:
+                found.append(f"patch: {error}".rstrip("."))
         return found
 
     def network_settings(self, table: LabelTable, image_channels: int) -> dict[str, Any]:
@@ -95,7 +115,7 @@ class Experiment:
     @property
     def digest(self) -> str:
         """sha256 over every setting that decides the weights: two experiments with one digest train alike."""
-        settings = {key: value for key, value in asdict(self).items() if key not in ("name", "manifest")}
+        settings = {key: value for key, value in asdict(self).items() if key not in ("name", "manifest", "workers")}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def check_fits(self, table: LabelTable) -> None:
@@ -120,35 +140,39 @@ def read_experiment(path: Path) -> Experiment:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"not readable as YAML: {error}", where=path) from error
-    return experiment_from(data or {}, where=path)
+    return experiment_from({} if data is None else data, where=path)
 
 
 def experiment_from(data: object, *, where: Path) -> Experiment:
     """An experiment from plain types; the one gate behind which nobody checks again."""
     problems: list[str] = []
     experiment = _build(Experiment, data, "", problems)
-    if not problems:
-        problems = experiment.problems()
+    problems += experiment.problems()
     if problems:
         raise UserError("; ".join(problems), where=where, next="docs/train.md lists all settings.")
     return experiment  # type: ignore[no-any-return]
 
 
 def _build(cls: Any, data: object, prefix: str, problems: list[str]) -> Any:
+    """An object of this class; where a setting cannot be used, with its default, and a problem more."""
     if not isinstance(data, Mapping):
         problems.append(f"{prefix.rstrip('.') or 'the file'} must hold settings (name: value), not {data!r}")
-        return None
+        return cls()
     hints = get_type_hints(cls)
     names = [f.name for f in fields(cls)]
     values: dict[str, Any] = {}
     for key, value in data.items():
+        before = len(problems)
         if key not in names:
             problems.append(f"{prefix}{key} is not a setting{nearest(str(key), names)}")
-        elif is_dataclass(hints[key]):
+            continue
+        if is_dataclass(hints[key]):
             values[key] = _build(hints[key], value, f"{prefix}{key}.", problems)
-        else:
-            values[key] = _value(hints[key], value, f"{prefix}{key}", problems)
-    return None if problems else cls(**values)
+            continue
+        built = _value(hints[key], value, f"{prefix}{key}", problems)
+        if len(problems) == before:
+            values[key] = built
+    return cls(**values)
 
 
 def _value(hint: Any, value: object, name: str, problems: list[str]) -> object:

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..network.decide import Head
 
 
-def dice_focal_loss(head: Head, *, overlapping: bool) -> Callable[[Tensor, Tensor], Tensor]:
+def dice_focal_loss(head: Head) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss of one batch.
 
     Returns: a function of logits (B, K, H, W) and labels (B, 1, H, W) of class indices, or (B, K, H, W) of 0 and 1 for

@@ -25,7 +25,7 @@ class Records:
     def __init__(self, folder: RunFolder, experiment: Experiment) -> None:
         self.folder = folder
         manifest = folder.manifest()
-        self.table, self.modality = manifest.table, manifest.cases[0].modality
+        self.table = manifest.table
         fold = folder.fold
         facts = folder.facts()
         self.tracker = open_tracker(
@@ -86,9 +86,9 @@ class Records:
 
 
 def _three(results: Sequence[CaseScores]) -> list[tuple[str, CaseScores]]:
-    """Best, median and worst case by Dice; fewer where there are fewer cases."""
+    """Best, median and worst case by Dice; of two cases best and worst, of one the best."""
     ordered = sorted(results, key=lambda r: r.dice)
-    picks = {"best": ordered[-1], "median": ordered[len(ordered) // 2], "worst": ordered[0]}
+    picks = {"best": ordered[-1], "worst": ordered[0], "median": ordered[len(ordered) // 2]}
     return list(picks.items())[: len(ordered)]
 
 

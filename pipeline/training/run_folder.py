@@ -64,7 +64,10 @@ class RunFolder:
 
     def facts(self) -> dict[str, object]:
         """What `run.json` says: fold, image channels, MLflow run id, seconds used, best epoch."""
-        facts: dict[str, object] = json.loads(self.run_file.read_text(encoding="utf-8"))
+        try:
+            facts: dict[str, object] = json.loads(self.run_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"is damaged ({error})", where=self.run_file) from error
         return facts
 
     @property
@@ -86,16 +89,26 @@ class RunFolder:
         write_text(self.run_file, json.dumps(known | dict(facts), indent=1) + "\n")
 
     def log(self, line: Mapping[str, object]) -> None:
-        """One line more in `log.jsonl`."""
+        """One line more in `log.jsonl`, below one that a crash may have cut short."""
+        torn = self.log_file.is_file() and not (self.log_file.read_bytes() or b"\n").endswith(b"\n")
         with self.log_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(line)) + "\n")
+            file.write(("\n" if torn else "") + json.dumps(dict(line)) + "\n")
 
     def history(self) -> list[dict[str, object]]:
         """The lines of `log.jsonl`, one an epoch; of an epoch trained twice (after a crash), the later one."""
         if not self.log_file.is_file():
             return []
-        lines = [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-        return list({int(line["epoch"]): line for line in lines}.values())
+        lines = (_line(text) for text in self.log_file.read_text(encoding="utf-8").splitlines())
+        return list({int(str(line["epoch"])): line for line in lines if line}.values())
+
+
+def _line(text: str) -> dict[str, object]:
+    """One line of the log; nothing for one that a crash cut short."""
+    try:
+        line: dict[str, object] = json.loads(text)
+    except ValueError:
+        return {}
+    return line
 
 
 def open_run_folder(path: Path | str) -> RunFolder:
@@ -113,8 +126,11 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file so that it is never seen half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = temporary_beside(path, path.suffix)
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

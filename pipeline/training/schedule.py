@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import psutil
 
+from ..errors import UserError
+
 WARM_UP_FRACTION = 0.02  # of the training: Adam's first steps, with moments of few gradients, are its wildest
+CLOSING_S = 8.0  # checkpoint, page and the last words to MLflow
+DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
 POWER = 0.9  # of the polynomial decay (Chen et al., arXiv:1606.00915)
 
 
@@ -23,7 +28,7 @@ def learning_rate(base: float, done_fraction: float) -> float:
 
 
 def process_age_s() -> float:
-    """Seconds since this process was started: a budget counts imports and preprocessing too."""
+    """Seconds since this process was started: a command's budget counts Python and imports, too."""
     return time.time() - psutil.Process().create_time()
 
 
@@ -31,47 +36,71 @@ class Clock:
     """How much of a training is done: by time where a budget is set, else by epochs.
 
     Args:
-        budget_s: seconds for the whole process, or None.
+        budget_s: seconds for everything, or None.
+        began_s: the moment of `time.monotonic` from which this process' part counts.
         used_s: seconds that earlier processes of this run have used.
-        started_s: age of this process when the first step can begin; the schedule runs from there.
+        start_s: how many were used when the run's very first step began; None where it is still to come.
     """
 
-    def __init__(self, *, epochs: int, budget_s: float | None, used_s: float = 0.0, started_s: float = 0.0) -> None:
+    def __init__(
+        self, *, epochs: int, budget_s: float | None, began_s: float, used_s: float = 0.0, start_s: float | None = None
+    ) -> None:
         self.epochs = epochs
         self.budget_s = budget_s
+        self.began_s = began_s
         self.used_before_s = used_s
-        self.started_s = started_s
-        self.reserve_s = 8.0  # for the last validation and the files behind it; learned from the first validation
+        self.start_s = start_s
+        self.resumed_s = used_s
+        self.reserve_s = CLOSING_S  # for the last validation and the files behind it
 
     def used_s(self) -> float:
         """Seconds of the budget that are gone, over all processes of this run."""
-        return self.used_before_s + process_age_s()
+        return self.used_before_s + time.monotonic() - self.began_s
+
+    def start(self) -> None:
+        """The first step of this process begins. The schedule runs from the first step of the run, with no jump at a resume."""
+        self.resumed_s = self.used_s()
+        if self.start_s is None:
+            self.start_s = self.resumed_s
 
     def learn_reserve(self, validation_s: float) -> None:
-        """The end of a training costs two more validations, the last weights' and the best's, pictures, files and tracking."""
-        self.reserve_s = max(self.reserve_s, 8.0 + 2.5 * validation_s)
+        """The end of a training costs one more validation and pictures of three cases: keep the time for them."""
+        self.reserve_s = CLOSING_S + 2 * validation_s
 
     def left_s(self) -> float:
         """Seconds that may still be trained; infinite without a budget."""
         return float("inf") if self.budget_s is None else self.budget_s - self.reserve_s - self.used_s()
 
+    def expected_s(self, epochs_here: int, epochs_to_go: int) -> float:
+        """Seconds to the end: of the budget, or as the epochs of this process took."""
+        if self.budget_s is not None:
+            return max(0.0, self.left_s())
+        return (self.used_s() - self.resumed_s) / max(1, epochs_here) * epochs_to_go
+
+    def check(self) -> None:
+        """Raises: UserError where the budget is gone before the first step."""
+        if self.left_s() <= 0:
+            raise UserError(
+                f"the time budget of {self.budget_s:.0f} s is used up before the first step: {self.used_s():.0f} s are gone, "
+                f"and {self.reserve_s:.0f} s must be left for scores and files",
+                where="--time-budget",
+                next="Give more time.",
+            )
+
     def done_fraction(self, steps_done: int, steps_per_epoch: int) -> float:
         """0 to 1."""
         if self.budget_s is None:
             return min(1.0, steps_done / (self.epochs * steps_per_epoch))
-        start = self.started_s if self.used_before_s == 0 else 0.0
+        start = self.start_s or 0.0
         end = self.budget_s - self.reserve_s
         return float(min(1.0, max(0.0, (self.used_s() - start) / max(end - start, 1.0))))
 
 
 def parse_duration(text: str, *, where: str) -> float:
-    """'90s', '20m', '2h', '1h30m' → seconds. Raises: UserError that names the text."""
-    import re
-
-    from ..errors import UserError
-
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
-    if not text.strip() or match is None or not any(match.groups()):
+    """'90s', '20m', '2h', '1h30m' → seconds; a bare number is seconds. Raises: UserError that names the text."""
+    match = DURATION.fullmatch(text.strip().lower())
+    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
+    total_s = hours * 3600 + minutes * 60 + seconds
+    if total_s <= 0:
         raise UserError(f"'{text}' is not a time", where=where, next="Examples: 90s, 20m, 2h, 1h30m.")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
+    return total_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -20,26 +20,44 @@ from ..network.catalogue import build_network
 from ..network.tiling import WholeSlice
 from ..progress import say
 from .checkpoint import load_checkpoint, save_checkpoint
+from .cores import usable_cores
 from .engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnSignal, attach, build_trainer
 from .loss import dice_focal_loss
 from .records import Records
 from .run_folder import RunFolder
-from .schedule import Clock, process_age_s
+from .schedule import Clock
 from .validation import CaseScores, Validator, metrics
 
 
 class Session:
-    """Everything that one training process holds. Made from a run folder; goes on from its last checkpoint if there is one."""
+    """Everything that one training process holds. Made from a run folder; goes on from its last checkpoint if there is one.
 
-    def __init__(self, folder: RunFolder, training: Sequence[Case], validation: Sequence[Case]) -> None:
-        self.folder = folder
+    Args:
+        began_s: the moment of `time.monotonic` from which this process counts.
+        budget_s: seconds for the whole run, or None.
+    Raises: UserError for data that cannot be used, or a budget that is gone before the first step.
+    """
+
+    def __init__(
+        self, folder: RunFolder, training: Sequence[Case], validation: Sequence[Case], *, began_s: float, budget_s: float | None
+    ) -> None:
+        self.folder, facts = folder, folder.facts()
         self.experiment = experiment = folder.experiment()
         self.table = folder.manifest().table
+        start_s = facts.get("schedule_start_s")
+        self.clock = Clock(
+            epochs=experiment.epochs,
+            budget_s=budget_s,
+            began_s=began_s,
+            used_s=float(str(facts.get("used_s", 0))),
+            start_s=None if start_s is None else float(str(start_s)),
+        )
         torch.manual_seed(experiment.seed)
-        torch.set_num_threads(experiment.threads or os.cpu_count() or 1)
+        torch.set_num_threads(experiment.threads or usable_cores())
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         say(f"unet: {len(training)} cases to train on, {len(validation)} to validate on")
-        stored = store_cases(folder.manifest(), [*training, *validation], experiment.preprocessing, folder.cache)
+        cases = [*training, *validation]
+        stored = store_cases(folder.manifest(), cases, experiment.preprocessing, folder.cache, before_each=self.clock.check)
         self.training_cases, self.validation_cases = stored[: len(training)], stored[len(training) :]
         channels = self.training_cases[0].image.shape[1]
         self._check_channels(channels)
@@ -49,16 +67,11 @@ class Session:
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.whole = WholeSlice(self.network)
         self.optimizer = self._optimizer()
-        self.best: float | None = None
         self.first_epoch = 0
-        used_s = self._restore()
-        budget = folder.facts().get("budget_s")
-        self.clock = Clock(
-            epochs=experiment.epochs,
-            budget_s=None if budget is None else float(str(budget)),
-            used_s=used_s,
-            started_s=process_age_s(),
-        )
+        self.scored_steps = 0
+        self.best: float | None = None
+        self.best_results: list[CaseScores] | None = None  # None after a resume, until a better epoch
+        self._restore()
         self.validator = Validator(
             self.validation_cases,
             self.table,
@@ -66,17 +79,32 @@ class Session:
             neighbours=experiment.preprocessing.neighbours,
             device=self.device,
         )
+        self.clock.check()
         self.records = Records(folder, experiment)
 
     def run(self) -> None:
         """Train to the end of the schedule, or until a signal."""
+        try:
+            finished = self._train()
+            if finished:
+                self._finish()
+            self.records.close("FINISHED" if finished else "KILLED")
+        except BaseException as error:
+            self.records.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            words = _in_words(error)
+            if words:
+                raise words from error
+            raise
+
+    def _train(self) -> bool:
+        """Returns: whether the schedule came to its end."""
+        steps, budget_s = self.experiment.steps_per_epoch, self.clock.budget_s
         losses, stop_on_budget, stop_on_signal = MeanLoss(), StopOnBudget(self.clock), StopOnSignal()
-        steps = self.experiment.steps_per_epoch
         schedule = FollowSchedule(self.optimizer, self.experiment.learning_rate, self.clock, steps)
         trainer = build_trainer(
             self.network,
             self.optimizer,
-            dice_focal_loss(self.experiment.network.head, overlapping=self.table.overlapping),
+            dice_focal_loss(self.experiment.network.head),
             device=self.device,
             bf16=self.experiment.precision == "bf16",
         )
@@ -84,20 +112,21 @@ class Session:
         trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: self._end_epoch(engine, losses, schedule))
         trainer.add_event_handler(Events.EPOCH_COMPLETED, stop_on_budget)  # the scoring itself may have used up the time
         _bar_on_terminal(trainer)
-        epochs = self.experiment.epochs if self.clock.budget_s is None else 10**6
+        epochs = self.experiment.epochs if budget_s is None else 10**6
         trainer.load_state_dict({"epoch_length": steps, "max_epochs": epochs, "iteration": self.first_epoch * steps})
-        try:
-            with stop_on_signal.listening():
+        with stop_on_signal.listening():
+            if budget_s is not None:
+                self.clock.learn_reserve(self.validator.expected_s(self.whole))
+            self.clock.check()
+            self.clock.start()
+            self.folder.note({"finished": False, "budget_s": budget_s, "schedule_start_s": self.clock.start_s})
+            if self.first_epoch < epochs:  # a trainer that is at its end would begin again
                 trainer.run(self._loader(), max_epochs=epochs, epoch_length=steps)
-                finished = not stop_on_signal.received
-                if finished and stop_on_budget.reached and trainer.state.iteration % steps:
-                    self._end_epoch(trainer, losses, schedule)  # the budget ended within an epoch: score and keep what it gave
-            if finished:
-                self._finish()
-            self.records.close("FINISHED" if finished else "KILLED")
-        except BaseException:
-            self.records.close("FAILED")
-            raise
+            if stop_on_signal.received:
+                return False
+            if trainer.state.iteration > self.scored_steps:  # the budget ended within an epoch: score and keep what it gave
+                self._end_epoch(trainer, losses, schedule)
+        return True
 
     def _loader(self) -> DataLoader[Any]:
         experiment = self.experiment
@@ -116,69 +145,74 @@ class Session:
             batch_size=experiment.batch_size,
             sampler=NumbersFrom(first),
             num_workers=experiment.workers,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_prepare_worker,
             prefetch_factor=4 if experiment.workers else None,
+            generator=torch.Generator(),  # else starting it would draw from the stream of the dropout, once more after a resume
         )
 
     def _end_epoch(self, engine: Engine, losses: MeanLoss, schedule: FollowSchedule) -> None:
+        self.scored_steps = engine.state.iteration
         epoch = -(-engine.state.iteration // self.experiment.steps_per_epoch)
         started = time.monotonic()
         results = self.validator(self.whole)
         self.clock.learn_reserve(time.monotonic() - started)
         scores = metrics(results, self.table)
         loss = losses.take()
-        self._save(epoch, scores.get("val/dice"))
         line = {"train/loss": loss, "learning_rate": schedule.rate, **scores}
         self.folder.log({"epoch": epoch, "used_s": round(self.clock.used_s(), 1), **line})
         self.records.epoch(epoch, line)
+        self._save(epoch, results, scores.get("val/dice"))
         say(_epoch_line(epoch, loss, scores, self.table.names, self._left(epoch)))
 
-    def _save(self, epoch: int, dice: float | None) -> None:
-        better = dice is None or self.best is None or dice > self.best
-        if better:
-            self.best = dice
+    def _save(self, epoch: int, results: list[CaseScores], dice: float | None) -> None:
+        # no structure in any case, and none found: nothing could be better
+        rank = 1.0 if dice is None else dice
+        better = not self.validation_cases or self.best is None or rank > self.best
         state = {
             "epoch": epoch,
-            "used_s": self.clock.used_s(),
-            "best": self.best,
+            "best": rank if better else self.best,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
-        save_checkpoint(state, self.folder.last)
-        if better:
-            weights = {"epoch": epoch, "network": state["network"]}
-            save_checkpoint(weights, self.folder.best)
+        if better:  # before the last one, which says that it is there
+            self.best, self.best_results = rank, results
+            save_checkpoint({"epoch": epoch, "network": state["network"]}, self.folder.best)
             self.folder.note({"best_epoch": epoch, "best_dice": dice})
+        save_checkpoint(state, self.folder.last)
         self.folder.note({"epochs_done": epoch, "used_s": round(self.clock.used_s(), 1)})
 
-    def _restore(self) -> float:
-        """Goes on from the last checkpoint. Returns: seconds that the run has used before."""
+    def _restore(self) -> None:
+        """Goes on from the last checkpoint."""
         if not self.folder.last.is_file():
-            return 0.0
+            return
         state = load_checkpoint(self.folder.last)
+        missing = {"epoch", "best", "optimizer", "random"} - state.keys()
+        if missing:
+            raise UserError(f"holds no {', '.join(sorted(missing))}: training cannot go on from it", where=self.folder.last)
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"])
+        if self.device.type == "cuda" and state["random_cuda"]:
+            torch.cuda.set_rng_state_all(state["random_cuda"])
         self.best = state["best"]
         self.first_epoch = int(state["epoch"])
+        self.scored_steps = self.first_epoch * self.experiment.steps_per_epoch
         say(f"unet: going on after epoch {self.first_epoch}")
-        return float(state["used_s"])
 
     def _finish(self) -> None:
-        results: list[CaseScores] = []
-        if self.validation_cases and self.folder.best.is_file():
+        if self.validation_cases:
             self.network.load_state_dict(load_checkpoint(self.folder.best)["network"])
-            results = self.validator(self.whole)
-        self.records.finish(results, self.validation_cases, lambda case: self.validator.predict(self.whole, case))
+            if self.best_results is None:
+                self.best_results = self.validator(self.whole)
+        results = self.best_results if self.validation_cases else []
+        self.records.finish(results or [], self.validation_cases, lambda case: self.validator.predict(self.whole, case))
         self.folder.note({"finished": True})
 
     def _left(self, epoch: int) -> str:
-        left_s = self.clock.left_s()
-        if self.clock.budget_s is None:
-            done = epoch - self.first_epoch
-            left_s = (process_age_s() - self.clock.started_s) / max(done, 1) * (self.experiment.epochs - epoch)
-        return f"{max(0, left_s) / 60:.0f} min left" if left_s >= 90 else f"{max(0, left_s):.0f} s left"
+        left_s = self.clock.expected_s(epoch - self.first_epoch, self.experiment.epochs - epoch)
+        return f"{left_s / 60:.0f} min left" if left_s >= 90 else f"{left_s:.0f} s left"
 
     def _optimizer(self) -> torch.optim.Optimizer:
         e = self.experiment
@@ -198,8 +232,21 @@ class Session:
                 )
 
 
-def _one_thread(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
     torch.set_num_threads(1)  # the cores belong to the network
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the trainer decides
+
+
+def _in_words(error: BaseException) -> UserError | None:
+    """What a machine that is too small says, for its user."""
+    if isinstance(error, torch.OutOfMemoryError):
+        what, advice = "the memory of the GPU is too small", "Train anew with a smaller batch_size, patch or network.width."
+        return UserError(what, where="training", next=advice)
+    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+        what = f"a process that prepares samples died ({str(error).splitlines()[0]})"
+        advice = "Often memory is short; in a container, shared memory. Set workers: 0 in experiment.yaml and --resume."
+        return UserError(what, where="training", next=advice)
+    return None
 
 
 def _bar_on_terminal(trainer: Engine) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,6 +25,7 @@ def train(
     fold: int | None = 0,
     epochs: int | None = None,
     budget_s: float | None = None,
+    used_s: float = 0.0,
     settings: Mapping[str, object] | None = None,
     data_root: Path | str | None = None,
 ) -> RunFolder:
@@ -29,19 +33,18 @@ def train(
 
     Args:
         source: a manifest (JSON; the experiment is planned from the data) or an experiment (YAML, which names its manifest).
-        run_folder: where everything goes; must not hold a run.
+        run_folder: where everything goes; empty or absent. Gone again where data or budget do not allow a start.
         fold: the fold that is validated; None: train on all cases without validation.
         epochs: overrides the experiment's.
-        budget_s: wall-clock seconds for the whole process; the schedule ends with it.
+        budget_s: wall-clock seconds for everything from this call on; the schedule ends with it.
+        used_s: seconds of the budget that are gone already: a command counts from its own start.
         settings: overrides, {"network.width": 32}.
         data_root: where the data lie now, if not where the manifest says.
     Raises: UserError for anything wrong with data or settings.
     """
+    began_s = time.monotonic() - used_s
     folder = RunFolder(path=Path(run_folder))
-    if folder.run_file.is_file():
-        raise UserError(
-            "holds a run already", where=folder.path, next="--resume goes on with it; or choose another folder with -o."
-        )
+    _refuse_occupied(folder)
     experiment, manifest, reasons = _open(Path(source), fold, budget_s, data_root)
     if epochs is not None:
         settings = {**(settings or {}), "epochs": epochs}
@@ -50,28 +53,41 @@ def train(
         reasons = {key: why for key, why in reasons.items() if key not in settings}
     experiment.check_fits(manifest.table)
     training, validation = split(manifest, fold)
-    _prepare(folder, experiment, manifest, reasons, fold=fold, budget_s=budget_s)
-    return _run(folder, training, validation)
+    with _writing_into(folder):
+        try:
+            _prepare(folder, experiment, manifest, reasons, fold=fold, budget_s=budget_s)
+            return _run(folder, training, validation, began_s=began_s, budget_s=budget_s)
+        except (UserError, OSError):
+            if not folder.last.is_file():  # nothing was learned that a resume could go on from
+                shutil.rmtree(folder.path, ignore_errors=True)
+            raise
 
 
-def resume(run_folder: Path | str, *, budget_s: float | None = None, data_root: Path | str | None = None) -> RunFolder:
+def resume(
+    run_folder: Path | str, *, budget_s: float | None = None, used_s: float = 0.0, data_root: Path | str | None = None
+) -> RunFolder:
     """Go on with a run that was stopped, from its last checkpoint, to the same end.
 
     Args:
         budget_s: a new budget for the whole run, seconds used so far included; absent: the one it began with.
-    Raises: UserError where the run is finished.
+        used_s: as in `train`.
+    Raises: UserError where the run is finished, or its experiment or manifest have changed since it began.
     """
+    began_s = time.monotonic() - used_s
     folder = open_run_folder(run_folder)
     facts = folder.facts()
     if facts.get("finished") and budget_s is None:
         raise UserError("this run is finished", where=folder.path, next="A longer --time-budget goes on with it.")
     if data_root is not None:
         write_manifest(read_manifest(folder.manifest_file, data_root=data_root), folder.manifest_file)
-    if budget_s is not None:
-        folder.note({"budget_s": budget_s})
-    folder.note({"finished": False})
-    training, validation = split(folder.manifest(), folder.fold)
-    return _run(folder, training, validation)
+    manifest = folder.manifest()
+    _refuse_changed(folder.experiment_file, folder.experiment().digest, facts.get("experiment_digest"))
+    _refuse_changed(folder.manifest_file, manifest.digest, facts.get("manifest_digest"))
+    if budget_s is None and facts.get("budget_s") is not None:
+        budget_s = float(str(facts["budget_s"]))
+    training, validation = split(manifest, folder.fold)
+    with _writing_into(folder):
+        return _run(folder, training, validation, began_s=began_s, budget_s=budget_s)
 
 
 def split(manifest: Manifest, fold: int | None) -> tuple[list[Case], list[Case]]:
@@ -101,9 +117,45 @@ def override(experiment: Experiment, settings: Mapping[str, object]) -> Experime
         *groups, last = name.split(".")
         place = data
         for group in groups:
-            place = place.setdefault(group, {})
+            if not isinstance(place.setdefault(group, {}), dict):
+                raise UserError(f"{name}: {group} is one value and holds no settings", where="--set")
+            place = place[group]
         place[last] = value
     return experiment_from(data, where=Path("--set"))
+
+
+def _refuse_occupied(folder: RunFolder) -> None:
+    if folder.run_file.is_file():
+        raise UserError(
+            "holds a run already", where=folder.path, next="--resume goes on with it; or choose another folder with -o."
+        )
+    if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+        raise UserError(
+            "is there already and is not an empty folder", where=folder.path, next="Choose a new folder for the run with -o."
+        )
+
+
+def _refuse_changed(file: Path, digest: str, recorded: object) -> None:
+    if recorded not in (None, digest):
+        raise UserError(
+            "has changed since this run began, so it cannot go on as it was",
+            where=file,
+            next="Undo the change; or train anew from it into another folder: unet train experiment.yaml -o FOLDER.",
+        )
+
+
+@contextmanager
+def _writing_into(folder: RunFolder) -> Iterator[None]:
+    """A disk that is full or may not be written to is one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG):
+            raise
+        what = f"cannot be written ({error.strerror})"
+        raise UserError(
+            what, where=error.filename or folder.path, next="Make room, or choose another place with -o."
+        ) from error
 
 
 def _open(
@@ -139,15 +191,17 @@ def _prepare(
     write_manifest(manifest, folder.manifest_file)
     text = experiment_yaml(replace(experiment, manifest=folder.manifest_file.name), reasons)
     write_text(folder.experiment_file, text)
-    folder.log_file.unlink(missing_ok=True)
-    folder.note({"fold": fold, "budget_s": budget_s, "finished": False})  # last: its presence makes the folder a run
+    digests = {"experiment_digest": experiment.digest, "manifest_digest": manifest.digest}
+    # last: its presence makes the folder a run
+    folder.note({"fold": fold, "budget_s": budget_s, "finished": False, **digests})
 
 
-def _run(folder: RunFolder, training: list[Case], validation: list[Case]) -> RunFolder:
+def _run(
+    folder: RunFolder, training: list[Case], validation: list[Case], *, began_s: float, budget_s: float | None
+) -> RunFolder:
     from .session import Session
 
-    session = Session(folder, training, validation)
-    session.run()
+    Session(folder, training, validation, began_s=began_s, budget_s=budget_s).run()
     if folder.facts().get("finished"):
         shutil.rmtree(folder.cache, ignore_errors=True)
     else:

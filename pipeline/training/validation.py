@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,17 @@ class Validator:
             return [self._score(network, case) for case in self.cases]
         finally:
             network.train(before)
+
+    def expected_s(self, network: WholeSlice) -> float:
+        """Seconds that scoring all cases will take, from the first of them; 0 without cases."""
+        if not self.cases:
+            return 0.0
+        before, started = network.training, time.monotonic()
+        network.eval()
+        self._score(network, self.cases[0])
+        network.train(before)
+        pixels = [case.image.size for case in self.cases]
+        return (time.monotonic() - started) * sum(pixels) / pixels[0]
 
     def _score(self, network: WholeSlice, case: StoredCase) -> CaseScores:
         counts = count(_last(np.asarray(case.label)), _last(self.predict(network, case)), self.indices, where=case.case)
