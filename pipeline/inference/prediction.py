@@ -43,8 +43,8 @@ class Prediction:
     provenance: Mapping[str, str] = field(default_factory=dict)  # bundle, version, hash, software
 
     @property
-    def ml(self) -> dict[str, float]:
-        """Structure name → millilitres found; a structure in `structures` that is `at_border` may be larger."""
+    def ml(self) -> dict[str, float | None]:
+        """Structure name → millilitres found; None without a spacing. One that is `at_border` (see `structures`) may be larger."""
         return {found.structure.name: found.ml for found in self.structures}
 
     @property
