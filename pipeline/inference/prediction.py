@@ -44,7 +44,7 @@ class Prediction:
 
     @property
     def ml(self) -> dict[str, float | None]:
-        """Structure name → millilitres found; None without a spacing. One that is `at_border` (see `structures`) may be larger."""
+        """Structure name → millilitres; None without a spacing. Where `structures` says at_border, there may be more."""
         return {found.structure.name: found.ml for found in self.structures}
 
     @property
