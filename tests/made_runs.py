@@ -32,7 +32,7 @@ def make_run(
     modality: str = "CT",
     cases: Sequence[Case] = (),
     data_root: Path | None = None,
-    weights: Mapping[str, torch.Tensor] | None = None,
+    seed: int = 10,  # gives all three classes on noise with the networks of the tests
     facts: Mapping[str, object] | None = None,
 ) -> RunFolder:
     """A run as `unet train` leaves it after its first epoch."""
@@ -50,10 +50,8 @@ def make_run(
     run.note(
         {"fold": 0, "finished": True, "image_channels": image_channels, "best_epoch": 1, "best_dice": 0.5, **(facts or {})}
     )
-    torch.manual_seed(7)
+    torch.manual_seed(seed)
     net = build_network(settings.name, experiment.network_settings(table, image_channels))
-    if weights is not None:
-        net.load_state_dict(dict(weights))
     state = {"epoch": 1, "network": net.state_dict()}
     save_checkpoint(state, run.best)
     save_checkpoint(state, run.last)
