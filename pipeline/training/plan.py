@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,14 +14,17 @@ from ..data.augmentation import Augmentation
 from ..data.load import load_image, load_label
 from ..data.manifest import Case, Manifest
 from ..data.normalise import Normalisation
-from ..data.slice_grid import AXES, Plane, Preprocessing, slice_grid
+from ..data.slice_grid import Plane, Preprocessing, SliceGrid, slice_grid
 from ..network.sizes import Design, flops, input_side_for, output_side
+from ..progress import bar
+from .cores import usable_cores
 from .experiment import Experiment, NetworkSettings
 
-CASES_READ = 12  # for the intensities inside the structures: more hardly move a percentile
+CASES_READ = 12  # for shapes and for the intensities inside the structures: more hardly move a percentile
 ANISOTROPIC = 1.5  # slice distance to pixel size from which a volume shows in which plane it was acquired
 GFLOPS_PER_CORE = {"fp32": 110.0, "bf16": 230.0}  # forward and backward of these networks, channels-last, seen on server cores
 STEPS_WANTED = 3000  # a network that sees fewer batches within the budget is too wide for it
+WIDTHS = (64, 48, 32, 24, 16)  # a narrower network than the last learns too little to be worth a step
 PIXELS_PER_BATCH = 1 << 17  # fills two cores; more per step means fewer steps per minute
 ELASTIC_FRACTION = 10 / 512  # the paper's 10 px on its 512 px images
 
@@ -35,32 +37,49 @@ class Plan:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Look:
+    """What is kept of a case that was looked at."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    dicom: bool
+    inside: np.ndarray  # some of the values within structures; CT only
+
+    def grid(self, settings: Preprocessing) -> SliceGrid:
+        return slice_grid(self.shape, self.affine, settings)
+
+
 def plan(manifest: Manifest, cases: Sequence[Case], *, budget_s: float | None, on_gpu: bool) -> Plan:
-    """The experiment for these training cases.
+    """The experiment for these training cases; some of them, spread over the list, are looked at.
 
     Args:
         budget_s: wall-clock seconds of the training, None: no limit.
         on_gpu: a CUDA device will train.
+    Raises: UserError for a case that cannot be read.
     """
     reasons: dict[str, str] = {}
-    preprocessing = _preprocessing(manifest, cases, reasons)
-    rows, columns = _slice_sides(cases, preprocessing)
+    modality = Counter(case.modality for case in cases).most_common(1)[0][0]
+    step = -(-len(cases) // CASES_READ)
+    looks = [_look(manifest, case, inside=modality == "CT") for case in bar(cases[::step], title="looking", unit="case")]
+    preprocessing = _preprocessing(cases, looks, modality, reasons)
+    grids = [look.grid(preprocessing) for look in looks]
+    rows, columns = (int(np.percentile(sides, 95)) for sides in ([g.rows for g in grids], [g.columns for g in grids]))
     precision: Literal["fp32", "bf16"] = "bf16" if _has_bf16(on_gpu) else "fp32"
     reasons["precision"] = "this machine computes bfloat16 natively" if precision == "bf16" else "no native bfloat16 here"
     structures = len(manifest.table.structures)
     head: Literal["softmax", "sigmoid"] = "sigmoid" if manifest.table.overlapping else "softmax"
     padding, patch, batch_size = _patch(rows, columns, budget_s, reasons)
     width = _width(padding, patch, batch_size, budget_s, precision, on_gpu, reasons)
-    steps = int(np.clip(_slice_count(cases, preprocessing) // batch_size, 100, 250))
+    slices = float(np.mean([grid.slices for grid in grids])) * len(cases)
     reasons["steps_per_epoch"] = "about once through all slices, 100 to 250 steps between validations"
     reasons["learning_rate"] = "with batch normalisation; without it, 3e-4"
     network = NetworkSettings(width=width, padding=padding, normalization="batch", dropout=0.1, head=head)
     reasons["network.normalization"] = "trains faster than the paper's none, and stays exact under tiling"
     reasons["network.dropout"] = "0.5 in the paper, for ten hours of training"
     reasons["network.head"] = f"{structures} overlapping structures" if head == "sigmoid" else "a pixel has one class"
-    augmentation = Augmentation(elastic_px=round(max(patch) * ELASTIC_FRACTION, 2), flips=_flips(manifest, cases))
+    augmentation = Augmentation(elastic_px=round(max(patch) * ELASTIC_FRACTION, 2), flips=_flips(cases, reasons))
     reasons["augmentation.elastic_px"] = "the paper's 10 px on 512 px, in proportion to the patch"
-    reasons["augmentation.flips"] = "add columns or rows where mirror images are as plausible as the scans"
     experiment = Experiment(
         name=manifest.name,
         network=network,
@@ -68,59 +87,63 @@ def plan(manifest: Manifest, cases: Sequence[Case], *, budget_s: float | None, o
         augmentation=augmentation,
         patch=patch,
         batch_size=batch_size,
-        steps_per_epoch=steps,
+        steps_per_epoch=int(np.clip(slices // batch_size, 100, 250)),
         learning_rate=1e-3,
         precision=precision,
     )
     return Plan(experiment=experiment, reasons=reasons)
 
 
-def _preprocessing(manifest: Manifest, cases: Sequence[Case], reasons: dict[str, str]) -> Preprocessing:
-    plane = _plane(manifest, cases, reasons)
-    known = [case for case in cases if case.spacing_known]
+def _look(manifest: Manifest, case: Case, *, inside: bool) -> _Look:
+    image = load_image(manifest, case)
+    values = np.empty(0)
+    if inside:
+        label = load_label(manifest, case, image).array
+        mask = label.any(axis=-1) if label.ndim == 4 else label != manifest.table.background
+        first = image.array[..., 0] if image.array.ndim == 4 else image.array
+        values = first[mask][:: max(1, int(mask.sum()) // 20000)]
+    return _Look(shape=image.shape, affine=image.affine, dicom=image.source.kind == "dicom", inside=values)
+
+
+def _preprocessing(cases: Sequence[Case], looks: Sequence[_Look], modality: str, reasons: dict[str, str]) -> Preprocessing:
+    plane = _plane(cases, looks, reasons)
     spacing_mm = 0.0
-    if known and len(known) == len(cases):
+    if all(case.spacing_known for case in cases):
+        sides_mm = [np.sqrt(np.prod(look.grid(Preprocessing(plane=plane)).pixel_mm)) for look in looks]
         # four digits, not decimals: a microscope's pixel is a millionth of a millimetre
-        spacing_mm = float(f"{np.median([case.spacing_mm[0] for case in known]):.4g}")
-        reasons["preprocessing.spacing_mm"] = "median pixel size of the training cases"
+        spacing_mm = float(f"{np.median(sides_mm):.4g}")
+        reasons["preprocessing.spacing_mm"] = "median pixel size of the cases looked at"
     else:
-        reasons["preprocessing.spacing_mm"] = "0: as stored, since no pixel size is known"
-    return Preprocessing(plane=plane, spacing_mm=spacing_mm, normalisation=_normalisation(manifest, cases, reasons))
+        reasons["preprocessing.spacing_mm"] = "0: as stored, since the pixel size is not always known"
+    return Preprocessing(plane=plane, spacing_mm=spacing_mm, normalisation=_normalisation(looks, modality, reasons))
 
 
-def _plane(manifest: Manifest, cases: Sequence[Case], reasons: dict[str, str]) -> Plane:
+def _plane(cases: Sequence[Case], looks: Sequence[_Look], reasons: dict[str, str]) -> Plane:
     """The plane in which most cases were acquired: the slices' plane, where slices are thick; axial, where voxels are cubes."""
     if all(case.shape[2] == 1 or not case.spacing_known for case in cases):
         reasons["preprocessing.plane"] = "pictures have no orientation in a patient"
         return "stored"
-    votes: Counter[Plane] = Counter()
-    for case in cases[:CASES_READ]:
-        image = load_image(manifest, case)
-        spacing = image.spacing_mm
-        thick = int(np.argmax(spacing))
-        if image.source.kind == "dicom" and spacing[thick] <= ANISOTROPIC * min(spacing):
-            thick = 2
-        elif spacing[thick] <= ANISOTROPIC * min(spacing):
-            votes["axial"] += 1
-            continue
-        for name in ("axial", "coronal", "sagittal"):
-            if _slices_along(image.shape, image.affine, name) == thick:
-                votes[name] += 1
+    votes: Counter[Plane] = Counter(_acquired(look) for look in looks)
     plane: Plane = votes.most_common(1)[0][0]
-    reasons["preprocessing.plane"] = f"the plane in which {votes[plane]} of {sum(votes.values())} cases looked at were acquired"
+    reasons["preprocessing.plane"] = f"the plane in which {votes[plane]} of {len(looks)} cases looked at were acquired"
     return plane
 
 
-def _slices_along(shape: tuple[int, int, int], affine: np.ndarray, plane: str) -> int:
-    assert plane in AXES
-    return slice_grid(shape, affine, Preprocessing(plane=plane)).order[2]  # type: ignore[arg-type]
+def _acquired(look: _Look) -> Plane:
+    edges_mm = np.linalg.norm(look.affine[:3, :3], axis=0)
+    across = int(np.argmax(edges_mm))
+    if edges_mm[across] <= ANISOTROPIC * edges_mm.min():
+        if not look.dicom:  # cubes in a file whose order of axes says nothing
+            return "axial"
+        across = 2
+    planes: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
+    return next(plane for plane in planes if look.grid(Preprocessing(plane=plane)).order[2] == across)
 
 
-def _normalisation(manifest: Manifest, cases: Sequence[Case], reasons: dict[str, str]) -> Normalisation:
-    modality = Counter(case.modality for case in cases).most_common(1)[0][0]
+def _normalisation(looks: Sequence[_Look], modality: str, reasons: dict[str, str]) -> Normalisation:
     where = "preprocessing.normalisation.kind"
     if modality == "CT":
-        low, high = _window_of_structures(manifest, cases)
+        low, high = _window_of_structures(looks)
         reasons[where] = "CT: Hounsfield units mean the same in every scan"
         reasons["preprocessing.normalisation.low"] = "the structures' own range of HU, and half of it on each side"
         return Normalisation(kind="window", low=low, high=high)
@@ -131,37 +154,14 @@ def _normalisation(manifest: Manifest, cases: Sequence[Case], reasons: dict[str,
     return Normalisation(kind="zscore", low=0.5, high=99.5)
 
 
-def _window_of_structures(manifest: Manifest, cases: Sequence[Case]) -> tuple[float, float]:
+def _window_of_structures(looks: Sequence[_Look]) -> tuple[float, float]:
     """HU from which to which the network must see differences."""
-    inside = []
-    for case in cases[:CASES_READ]:
-        image = load_image(manifest, case)
-        label = load_label(manifest, case, image).array
-        mask = label.any(axis=-1) if label.ndim == 4 else label != manifest.table.background
-        values = image.array[..., 0] if image.array.ndim == 4 else image.array
-        inside.append(values[mask][:: max(1, int(mask.sum()) // 20000)])
-    everything = np.concatenate(inside)
+    everything = np.concatenate([look.inside for look in looks])
     if everything.size == 0:
         return -160.0, 240.0  # the usual soft-tissue window
     low, high = np.percentile(everything, [0.5, 99.5])
     margin = max(50.0, (high - low) / 2)
     return float(math.floor(max(-1024, low - margin) / 10) * 10), float(math.ceil(min(3071, high + margin) / 10) * 10)
-
-
-def _slice_sides(cases: Sequence[Case], settings: Preprocessing) -> tuple[int, int]:
-    """Rows and columns that 95 % of the slices fit into, on the network's grid."""
-    grids = [_grid(case, settings) for case in cases]
-    return int(np.percentile([g[0] for g in grids], 95)), int(np.percentile([g[1] for g in grids], 95))
-
-
-def _slice_count(cases: Sequence[Case], settings: Preprocessing) -> int:
-    return sum(_grid(case, settings)[2] for case in cases)
-
-
-def _grid(case: Case, settings: Preprocessing) -> tuple[int, int, int]:
-    """(rows, columns, slices) from the manifest alone; the axes are taken as the usual RAS or LPS ones."""
-    grid = slice_grid(case.shape, np.diag([-case.spacing_mm[0], -case.spacing_mm[1], case.spacing_mm[2], 1.0]), settings)
-    return grid.rows, grid.columns, grid.slices
 
 
 def _patch(
@@ -198,23 +198,27 @@ def _width(
     if on_gpu:
         reasons["network.width"] = "the paper's"
         return 64
-    speed = GFLOPS_PER_CORE[precision] * (os.cpu_count() or 1) * 1e9
+    speed = GFLOPS_PER_CORE[precision] * usable_cores() * 1e9
     allowed_s = (budget_s or 3600.0) * 0.7 / STEPS_WANTED
     side = max(patch)
-    for width in (64, 48, 32, 24, 16):
-        cost = 3 * flops(Design(width=width, padding=padding), side) * (min(patch) / side) * batch_size
-        if cost / speed <= allowed_s or width == 16:
-            per_step = cost / speed
-            reasons["network.width"] = (
-                f"64 in the paper; the widest with {STEPS_WANTED} steps in the time ({per_step:.2f} s a step)"
-            )
-            return width
-    raise AssertionError("unreachable: 16 is always taken")
+
+    def step_s(width: int) -> float:
+        return 3 * flops(Design(width=width, padding=padding), side) * (min(patch) / side) * batch_size / speed
+
+    width = next((width for width in WIDTHS if step_s(width) <= allowed_s), WIDTHS[-1])
+    reasons["network.width"] = (
+        f"64 in the paper; the widest with {STEPS_WANTED} steps in the time ({step_s(width):.2f} s a step)"
+    )
+    return width
 
 
-def _flips(manifest: Manifest, cases: Sequence[Case]) -> tuple[str, ...]:
+def _flips(cases: Sequence[Case], reasons: dict[str, str]) -> tuple[str, ...]:
     """Pictures without an orientation may be mirrored; in a patient, sides and ends differ."""
-    return ("rows", "columns") if all(not case.spacing_known or case.modality == "picture" for case in cases) else ()
+    if all(not case.spacing_known or case.modality == "picture" for case in cases):
+        reasons["augmentation.flips"] = "pictures have neither left nor right"
+        return ("rows", "columns")
+    reasons["augmentation.flips"] = "add columns or rows where mirror images are as plausible as the scans"
+    return ()
 
 
 def _has_bf16(on_gpu: bool) -> bool:

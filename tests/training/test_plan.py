@@ -1,0 +1,167 @@
+"""The planned experiment fits the data: plane, pixels, intensities, padding, patch and width, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.data.manifest import Case, Manifest
+from pipeline.errors import UserError
+from pipeline.labels import LabelTable, label_table
+from pipeline.training.experiment import experiment_yaml, read_experiment
+from pipeline.training.plan import Plan, plan
+
+ONE = label_table({"organ": 1})
+RAS = np.eye(3)
+LIP = np.array(
+    [[-1, 0, 0], [0, 0, -1], [0, -1, 0]], dtype=float
+)  # a coronal series: columns to the left, rows down, slices back
+
+
+def write_scans(
+    folder: Path,
+    *,
+    shape: tuple[int, int, int] = (40, 36, 5),
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 4.0),
+    directions: np.ndarray = RAS,
+    modality: str = "MR",
+    table: LabelTable = ONE,
+    count: int = 2,
+) -> Manifest:
+    """Scans with values around 0 and an organ of 40 to 60 in one corner."""
+    affine = np.eye(4)
+    affine[:3, :3] = directions * spacing_mm
+    random = np.random.default_rng(1)
+    cases = []
+    for number in range(count):
+        label = np.zeros((*shape, 2) if table.overlapping else shape, dtype=np.uint8)
+        label[:6, :6, :2] = 1
+        image = random.integers(-1000, 0, shape).astype(np.int16)
+        image[:6, :6, :2] = random.integers(40, 61, (6, 6, 2))
+        for name, array in (("image", image), ("label", label)):
+            nibabel.save(nibabel.Nifti1Image(array, affine), folder / f"{name}{number}.nii")
+        case = Case(
+            case=f"case{number}",
+            image=(f"image{number}.nii",),
+            label=(f"label{number}.nii",),
+            patient_id=str(number),
+            fold=number % 2,
+            shape=shape,
+            spacing_mm=spacing_mm,
+            modality=modality,
+        )
+        cases.append(case)
+    return Manifest(name="made", data_root=folder, table=table, cases=tuple(cases))
+
+
+def planned(manifest: Manifest, *, budget_s: float | None = None) -> Plan:
+    return plan(manifest, manifest.cases, budget_s=budget_s, on_gpu=False)
+
+
+def test_ct_gets_a_window_around_the_structures_own_values(tmp_path):
+    normalisation = planned(write_scans(tmp_path, modality="CT")).experiment.preprocessing.normalisation
+    assert normalisation.kind == "window"
+    assert (normalisation.low, normalisation.high) == (-10, 110)  # 40 to 60, and at least 50 HU more on each side
+
+
+def test_mr_is_scaled_by_each_scans_own_mean(tmp_path):
+    assert planned(write_scans(tmp_path, modality="MR")).experiment.preprocessing.normalisation.kind == "zscore"
+
+
+def test_pictures_keep_their_pixels_are_scaled_by_percentiles_and_may_be_mirrored(tmp_path):
+    for name, value in (("image.png", 90), ("label.png", 1)):
+        Image.fromarray(np.full((50, 60), value, dtype=np.uint8)).save(tmp_path / name)
+    case = Case(
+        case="a",
+        image=("image.png",),
+        label=("label.png",),
+        patient_id="a",
+        fold=0,
+        shape=(60, 50, 1),
+        spacing_mm=(1.0, 1.0, 1.0),
+        spacing_known=False,
+        modality="picture",
+    )
+    experiment = planned(Manifest(name="made", data_root=tmp_path, table=ONE, cases=(case,))).experiment
+    assert experiment.preprocessing.plane == "stored"
+    assert experiment.preprocessing.spacing_mm == 0
+    assert experiment.preprocessing.normalisation.kind == "percentiles"
+    assert experiment.augmentation.flips == ("rows", "columns")
+    assert experiment.patch == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("plane", "directions", "shape", "spacing_mm", "patch"),
+    [
+        ("axial", RAS, (200, 300, 8), (0.8, 0.8, 4.0), (380, 380)),
+        ("sagittal", RAS, (8, 300, 200), (4.0, 0.8, 0.8), (380, 380)),
+        ("coronal", LIP, (200, 300, 8), (0.8, 0.8, 4.0), (380, 380)),
+        ("axial", RAS, (60, 70, 50), (1.0, 1.0, 1.2), (80, 64)),  # cubes
+        ("coronal", LIP, (40, 70, 8), (0.8, 0.8, 4.0), (80, 48)),
+    ],
+)
+def test_slices_lie_in_the_plane_in_which_they_were_acquired(tmp_path, plane, directions, shape, spacing_mm, patch):
+    manifest = write_scans(tmp_path, directions=directions, shape=shape, spacing_mm=spacing_mm)
+    experiment = planned(manifest, budget_s=600).experiment
+    assert experiment.preprocessing.plane == plane
+    assert experiment.preprocessing.spacing_mm == pytest.approx(min(spacing_mm))
+    assert experiment.patch == patch
+    assert experiment.network.padding == ("valid" if min(patch) > 300 else "same")
+
+
+def test_the_papers_tile_where_the_time_allows_it(tmp_path):
+    manifest = write_scans(tmp_path, shape=(512, 512, 2))
+    assert planned(manifest).experiment.patch == (572, 572)
+    assert planned(manifest, budget_s=600).experiment.patch == (380, 380)
+
+
+def test_less_time_makes_a_narrower_network(tmp_path):
+    manifest = write_scans(tmp_path, shape=(100, 100, 5))
+    widths = [planned(manifest, budget_s=budget_s).experiment.network.width for budget_s in (60, 3600, 360_000)]
+    assert widths[0] < widths[1] < widths[2] == 64
+
+
+def test_overlapping_structures_get_a_sigmoid_head(tmp_path):
+    manifest = write_scans(tmp_path, table=label_table({"organ": 1, "part": 2}, overlapping=True))
+    experiment = planned(manifest).experiment
+    assert experiment.network.head == "sigmoid"
+    experiment.check_fits(manifest.table)
+
+
+def test_only_some_of_many_cases_are_read_but_from_all_over_the_list(tmp_path):
+    manifest = write_scans(tmp_path, count=25)
+    for number in (1, 2, 4, 5, 23):
+        (tmp_path / f"image{number}.nii").unlink()  # every third is looked at
+    assert planned(manifest).experiment.preprocessing.plane == "axial"
+
+
+def test_every_reason_belongs_to_a_setting_and_stands_beside_it_as_a_comment(tmp_path):
+    made = planned(write_scans(tmp_path, modality="CT"))
+    text = experiment_yaml(made.experiment, made.reasons)
+    for name, reason in made.reasons.items():
+        place = asdict(made.experiment)
+        for part in name.split("."):
+            place = place[part]  # a KeyError names a reason without a setting
+        line = next(line for line in text.splitlines() if f"  # {reason}" in line)
+        assert line.strip().startswith(f"{name.split('.')[-1]}: ")
+    assert "kind: window  # CT: Hounsfield units mean the same in every scan" in text
+
+
+def test_a_planned_experiment_is_a_valid_one_and_can_be_edited(tmp_path):
+    made = planned(write_scans(tmp_path, shape=(220, 230, 5)))
+    assert made.experiment.problems() == []
+    path = tmp_path / "experiment.yaml"
+    text = experiment_yaml(made.experiment, made.reasons)
+    path.write_text(text, encoding="utf-8")
+    assert read_experiment(path) == made.experiment
+    path.write_text(text.replace("padding: valid", "padding: same").replace("epochs: 100", "epochs: 7"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"patch: an input side of \d+ px does not fit 4 poolings with padding same"):
+        read_experiment(path)  # the planned patch is one for valid convolutions
+    edited = path.read_text(encoding="utf-8").replace(f"patch: {list(made.experiment.patch)}", "patch: [224, 224]")
+    path.write_text(edited, encoding="utf-8")
+    assert (read_experiment(path).network.padding, read_experiment(path).epochs) == ("same", 7)
