@@ -14,6 +14,7 @@ from pipeline.data.normalise import Normalisation
 from pipeline.data.slice_grid import Preprocessing
 from pipeline.labels import LabelTable, label_table
 from pipeline.network.catalogue import build_network
+from pipeline.network.sizes import Design, input_side_for
 from pipeline.training.checkpoint import save_checkpoint
 from pipeline.training.experiment import Experiment, NetworkSettings, experiment_yaml
 from pipeline.training.run_folder import RunFolder, write_text
@@ -38,8 +39,10 @@ def make_run(
     """A run as `unet train` leaves it after its first epoch."""
     run = RunFolder(path=folder)
     settings = NetworkSettings(**{"width": 2, "depth": 2, "padding": "same", **(network or {})})
+    side = input_side_for(Design(padding=settings.padding, depth=settings.depth), 40)
     experiment = Experiment(
         network=settings,
+        patch=(side, side),
         preprocessing=preprocessing or Preprocessing(normalisation=Normalisation(kind="window", low=-200, high=300)),
         manifest="manifest.json",
     )

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from pipeline.bundle.build import build_bundle
 from pipeline.bundle.bundle import open_bundle
+from pipeline.cli.main import main
 from pipeline.data.slice_grid import Preprocessing
 from pipeline.errors import UserError
 from pipeline.labels import label_table
@@ -36,6 +37,17 @@ def everything_in(folder: Path) -> bytes:
                 for name in archive.namelist():
                     seen.write(name.encode() + archive.read(name))
     return seen.getvalue()
+
+
+def test_the_command_says_what_to_type_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out = make_run(tmp_path / "run").path, tmp_path / "bundle"
+    assert main(["bundle", "build", str(run), "-o", str(out), "--bundle-version", "3.1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [f"bundle    {out}", "segments  organ, lesion"]
+    assert lines[2] == f"next      unet predict {out} DICOM_FOLDER -o predictions"
+    assert open_bundle(out).version == "3.1"
+    assert main(["bundle", "build", str(tmp_path), "-o", str(out)]) == 2
+    assert "is not a run folder" in capsys.readouterr().err
 
 
 def test_no_case_no_patient_and_no_path_travels(tmp_path: Path) -> None:
