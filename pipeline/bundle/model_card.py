@@ -37,7 +37,7 @@ Validation Dice: {score}. Precision of prediction: fp32.
 
 or, in an environment with the packages of `requirements.txt`:
 
-    python -m monai.bundle run --config_file THIS/configs/inference.json --bundle_root THIS --dataset_dir IN --output_dir OUT
+    python -m monai.bundle run --config_file THIS/configs/inference.json --dataset_dir IN --output_dir OUT
 
 Both give the same mask, on the grid of the input.
 """

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..inference.prediction import Prediction
+from ..inference.segment import as_written
 from ..io.nifti import write_nifti
 from ..io.paths import put_in_place, temporary_beside
 from ..io.picture import write_picture
-from ..io.regrid import orthogonal
 from ..report.overlay import mosaic
 from .sidecar import sidecar
 
@@ -59,7 +59,7 @@ def _write(prediction: Prediction, folder: Path) -> None:
         name, shape = PICTURE_MASK, labels.shape
         write_picture(labels.array[:, :, 0], folder / name)
     else:
-        grid = orthogonal(labels, labels=True, outside=prediction.table.background)
+        grid = as_written(labels, prediction.table)
         name, shape = MASK, grid.shape
         write_nifti(grid, folder / name)
     text = json.dumps(sidecar(prediction, mask=name, mask_shape=shape), indent=1, ensure_ascii=False)

@@ -19,9 +19,8 @@ from ..data.slice_grid import SliceGrid, slice_grid, to_slices, with_neighbours
 from ..errors import UserError
 from ..io.nifti import write_nifti
 from ..io.paths import existing
-from ..io.regrid import orthogonal
 from ..io.volume import Source, Volume
-from .segment import check_fits, classes_of_slice, empty_classes, labels_on_volume
+from .segment import as_written, check_fits, classes_of_slice, empty_classes, labels_on_volume
 
 ENDINGS = (".nii", ".nii.gz", ".png", ".tif", ".tiff", ".zip")
 
@@ -107,7 +106,7 @@ class WriteMaskd(MapTransform):  # type: ignore[misc]
 
     def __init__(self, keys: Hashable, recipe: Mapping[str, Any], output_dir: str) -> None:
         super().__init__(keys)
-        self.background = recipe_from_json(recipe, where="inference.json").table.background
+        self.table = recipe_from_json(recipe, where="inference.json").table
         self.output_dir = Path(output_dir)
         self.written: set[Path] = set()
 
@@ -119,7 +118,7 @@ class WriteMaskd(MapTransform):  # type: ignore[misc]
             if path in self.written:
                 raise UserError("would overwrite the mask of another input", where=path, next="Segment it into another folder.")
             volume = Volume(array=np.asarray(labels.as_tensor()), affine=np.asarray(labels.affine))
-            write_nifti(orthogonal(volume, labels=True, outside=self.background), path)
+            write_nifti(as_written(volume, self.table), path)
             self.written.add(path)
         return dict(data)
 

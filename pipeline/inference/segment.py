@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from ..bundle.recipe import Recipe
 from ..data.slice_grid import SliceGrid, slice_grid, to_slices, with_neighbours
 from ..errors import UserError
+from ..io.regrid import orthogonal
 from ..io.volume import Volume
+from ..labels import LabelTable
 from ..network.decide import decide
 
 Bar = Callable[[Iterable[int]], Iterable[int]]
@@ -85,3 +87,8 @@ def labels_on_volume(classes: np.ndarray, grid: SliceGrid, recipe: Recipe) -> np
     if not recipe.table.overlapping:
         classes = np.array([recipe.table.background, *recipe.table.values], dtype=np.uint8)[classes]
     return np.ascontiguousarray(grid.turn_back(classes))
+
+
+def as_written(labels: Volume, table: LabelTable) -> Volume:
+    """The labels on the grid that a NIfTI file can hold: their own, or a right-angled one with background around it."""
+    return orthogonal(labels, labels=True, outside=0 if table.overlapping else table.background)

@@ -138,6 +138,14 @@ def test_a_sheared_mask_is_written_right_angled_with_the_background_around_it(ba
     np.testing.assert_allclose(itk.GetOrigin(), written.affine[:3, 3] * (-1, -1, 1), atol=1e-4)
 
 
+def test_a_sheared_mask_of_overlapping_structures_has_zeros_around_it(tmp_path: Path) -> None:
+    table = label_table({"background": 9, "whole": 1, "core": 2}, overlapping=True)
+    labels = np.stack([block(value=1), block(value=1)], axis=-1)
+    folder = write_prediction(prediction_of(labels, sheared(), table=table), tmp_path)
+    values = np.asarray(nibabel.load(folder / "mask.nii.gz").dataobj)
+    assert (values.shape, values.sum(), values.max()) == ((20, 23, 8, 2), labels.sum(), 1)
+
+
 def test_no_uid_and_no_file_name_of_a_series_stands_in_the_sidecar(tmp_path: Path) -> None:
     uid = "1.2.826.0.1.3680043.8.498.4711.12345678"
     notices = (
