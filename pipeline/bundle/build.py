@@ -145,7 +145,8 @@ def _score(folder: RunFolder, epoch: int) -> str:
     dice = next((line.get("val/dice") for line in folder.history() if line["epoch"] == epoch), None)
     if dice is None:
         return "not validated"
-    return f"{float(str(dice)):.4f} after epoch {epoch} (mean over structures and cases of fold {folder.fold}, on the network's own grid)"
+    where = f"mean over structures and cases of fold {folder.fold}, on the network's own grid"
+    return f"{float(str(dice)):.4f} after epoch {epoch} ({where})"
 
 
 def _write_weights(weights: Mapping[str, Any], out: Path) -> str:
