@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
+import sqlite3
 import sys
 import tempfile
 import urllib.request
@@ -13,11 +15,12 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 import psutil
 
 from .errors import UserError
-from .tracking.store import DATABASE_NAME, database_file, mlruns_folder, open_client, tracking_uri
+from .tracking.store import database_file, open_client, tracking_uri
 
 Verdict = Literal["ok", "note", "problem"]
 
@@ -121,13 +124,10 @@ def _device() -> Iterator[Finding]:
             value=f"an NVIDIA card is there, but {cause}: the CPU is used",
             fix="docs/install.md, section GPU",
         )
-    threads, cores = (
-        torch.get_num_threads(),
-        len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else 0,
-    )
+    threads, cores = torch.get_num_threads(), _usable_cores()
     features = ", ".join(_cpu_features()) or "no bfloat16"
-    cpu = f"CPU, {threads} threads on {cores or os.cpu_count()} cores ({features})"
-    if cores and threads > cores:
+    cpu = f"CPU, {threads} threads on {cores} cores ({features})"
+    if threads > cores:
         fix = f"export OMP_NUM_THREADS={cores}"
         yield Finding(topic="device", verdict="note", value=f"{cpu}: more threads than cores are slow", fix=fix)
     else:
@@ -136,7 +136,12 @@ def _device() -> Iterator[Finding]:
 
 def _usable_cores() -> int:
     """Those that this process may use: containers and batch systems give fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no container, or no limit ("max")
+        return cores
 
 
 def _cpu_features() -> list[str]:
@@ -199,22 +204,31 @@ def _tracking() -> Iterator[Finding]:
         return
     if uri.startswith(("http://", "https://")):
         yield _server(uri)
-        return
-    if uri.startswith("sqlite:///") and not database_file(uri).exists():
-        yield Finding(topic="MLflow", value=f"no runs yet; {mlruns_folder() / DATABASE_NAME} will be made")
-        return
+    elif not uri.startswith("sqlite:///"):
+        yield Finding(topic="MLflow", verdict="note", value=f"{uri} is not looked at", fix=f"mlflow db upgrade {uri}")
+    elif not database_file(uri).exists():
+        yield Finding(topic="MLflow", value=f"no runs yet; {database_file(uri)} will be made")
+    else:
+        yield _database(uri)
+
+
+def _database(uri: str) -> Finding:
+    file = database_file(uri)
+    away = f"mv {file} {file}.damaged   (a new one is made; run folders and bundles stay whole)"
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=2)) as database:
+            tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error as error:
+        return Finding(topic="MLflow", verdict="problem", value=f"{file} cannot be read: {error}", fix=away)
+    if not {"experiments", "runs", "metrics", "alembic_version"} <= tables:
+        return Finding(topic="MLflow", verdict="problem", value=f"{file} is half made: tables are missing", fix=away)
     try:
         open_client(uri).search_experiments(max_results=1)
-    except Exception as error:  # a database may be damaged in many ways; here each is only reported
+    except Exception as error:  # a database of another MLflow may fail in many ways; here each is only reported
         reason = " ".join(str(error).split())[:200]
-        fix = (
-            f"mlflow db upgrade {uri}"
-            if "upgrade" in reason
-            else "Move the file away; a new one is made, run folders stay whole."
-        )
-        yield Finding(topic="MLflow", verdict="problem", value=f"{uri} cannot be read: {reason}", fix=fix)
-    else:
-        yield Finding(topic="MLflow", value=uri)
+        fix = f"mlflow db upgrade {uri}" if "upgrade" in reason else away
+        return Finding(topic="MLflow", verdict="problem", value=f"{file} cannot be used: {reason}", fix=fix)
+    return Finding(topic="MLflow", value=uri)
 
 
 def _server(uri: str) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 DESCRIPTION = """Open the MLflow page of all trainings: curves, settings, pictures. It listens on this machine only and runs
-until Ctrl-C. The runs are those of mlruns/ here or in a folder above; MLFLOW_TRACKING_URI names another place."""
+until Ctrl-C. The runs are those of mlruns/ in this folder; MLFLOW_TRACKING_URI names another place."""
 EXAMPLE = "unet ui --port 5000"
 
 
@@ -19,7 +19,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..progress import say
     from ..tracking.page import mlflow_page
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end from outside is as good as Ctrl-C
+    for word in (signal.SIGTERM, signal.SIGINT):  # a polite end is as good as Ctrl-C; behind "&" Ctrl-C would be ignored
+        signal.signal(word, signal.default_int_handler)
     say("starting MLflow's page ...")
     try:
         with mlflow_page(arguments.port) as page:

@@ -32,13 +32,9 @@ SETTINGS = {
 }
 
 
-def mlruns_folder(start: Path | None = None) -> Path:
-    """The nearest `mlruns/` at or above `start` (the current folder), else a new one to be made there; absolute."""
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / FOLDER_NAME).is_dir():
-            return folder / FOLDER_NAME
-    return start / FOLDER_NAME
+def mlruns_folder() -> Path:
+    """`mlruns/` in the current folder, as `bundles/` and `data_manifests/`; absolute. It need not exist yet."""
+    return Path.cwd() / FOLDER_NAME
 
 
 def database_uri(folder: Path) -> str:
@@ -91,6 +87,7 @@ def open_client(uri: str) -> MlflowClient:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints a traceback and raises the same error
     if uri.startswith("sqlite:///") and not database_file(uri).exists():
         _make_database(database_file(uri))
     return MlflowClient(uri)

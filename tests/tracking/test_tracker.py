@@ -16,7 +16,7 @@ from mlflow.entities import Run
 
 from pipeline.errors import UserError
 from pipeline.tracking import delivery
-from pipeline.tracking.store import mlruns_folder, tracking_uri
+from pipeline.tracking.store import tracking_uri
 from pipeline.tracking.tracker import clean_names, open_tracker
 
 
@@ -164,12 +164,6 @@ def test_plain_folder_as_address_is_refused_before_the_training(project: Path) -
         fold(project, uri="file:///srv/runs")
     with pytest.raises(UserError, match="plain folder"):
         fold(project, uri="./mlruns")
-
-
-def test_runs_are_found_from_a_folder_below(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (project / "a" / "b").mkdir(parents=True)
-    monkeypatch.chdir(project / "a" / "b")
-    assert mlruns_folder() == (project / "mlruns").resolve()
 
 
 TRAIN = """
