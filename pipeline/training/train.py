@@ -201,9 +201,14 @@ def _run(
 ) -> RunFolder:
     from .session import Session
 
-    Session(folder, training, validation, began_s=began_s, budget_s=budget_s).run()
+    go_on = f"go on with: unet train --resume -o {folder.path}"
+    try:
+        Session(folder, training, validation, began_s=began_s, budget_s=budget_s).run()
+    except KeyboardInterrupt:  # while preprocessing, or a second time
+        say(f"unet: {go_on}")
+        raise
     if folder.facts().get("finished"):
         shutil.rmtree(folder.cache, ignore_errors=True)
     else:
-        say(f"unet: stopped in good order; go on with: unet train --resume -o {folder.path}")
+        say(f"unet: stopped in good order; {go_on}")
     return folder

@@ -14,6 +14,7 @@ import torch
 from made_trainings import BINARY, OVERLAPPING, TINY, VALID, write_set
 from PIL import Image
 
+from pipeline.data.case_store import StoredCase, store_cases
 from pipeline.data.hashing import sha256_of
 from pipeline.data.manifest import Case, Manifest, read_manifest, write_manifest
 from pipeline.errors import UserError
@@ -133,6 +134,26 @@ def test_killed_while_a_checkpoint_is_written_it_resumes_to_the_same_weights(tra
         load_checkpoint(resumed.best)["network"]["scores.bias"], load_checkpoint(unbroken.best)["network"]["scores.bias"]
     )
     assert [line["train/loss"] for line in resumed.history()] == [line["train/loss"] for line in unbroken.history()]
+
+
+def test_ctrl_c_while_preprocessing_keeps_what_is_done(trained, manifest, tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def interrupted(*arguments: object, **settings: object) -> list[StoredCase]:
+        def third() -> None:
+            calls.append(1)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+
+        return store_cases(*arguments, before_each=third)
+
+    monkeypatch.setattr(session_module, "store_cases", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(manifest, tmp_path / "run", settings=TINY)
+    assert f"go on with: unet train --resume -o {tmp_path / 'run'}" in capsys.readouterr().err
+    assert len(list((tmp_path / "run" / "cache").glob("case_*"))) == 2
+    assert equal(resume(tmp_path / "run"), trained)
+    assert len(calls) == 5  # two were kept
 
 
 def test_killed_after_the_last_epoch_it_only_finishes(trained, tmp_path):
