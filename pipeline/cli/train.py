@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 DESCRIPTION = """Train the original U-Net on a manifest (the experiment is planned from the data) or by an experiment file.
 Ctrl-C stops in good order; --resume goes on. Every run is tracked by MLflow: 'unet ui' shows it."""
@@ -19,36 +20,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in -o")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, e.g. network.width=32")
     parser.add_argument("--data", metavar="ROOT", help="where the data lie now, if not where the manifest says")
-    parser.add_argument("-o", "--out", required=True, metavar="RUN_FOLDER", help="where the run keeps its files")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("-o", "--out", metavar="RUN_FOLDER", help="where the run keeps its files")
+    place.add_argument("--plan", metavar="FILE.yaml", help="write the planned experiment, to be edited and trained later")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..errors import UserError
     from ..training.schedule import parse_duration, process_age_s
 
     budget_s = parse_duration(arguments.time_budget, where="--time-budget") if arguments.time_budget else None
-    used_s = process_age_s()
     if arguments.resume:
         _refuse_beside_resume(arguments)
         from ..training.train import resume
 
-        folder = resume(arguments.out, budget_s=budget_s, used_s=used_s, data_root=arguments.data)
-    elif arguments.source is None:
-        raise UserError("name an experiment or a manifest", where="unet train", next=f"Example: {EXAMPLE}")
+        folder = resume(arguments.out, budget_s=budget_s, used_s=process_age_s(), data_root=arguments.data)
     else:
-        fold, settings = _fold(arguments.fold), _settings(arguments.set)
-        from ..training.train import train
+        choices = _choices(arguments, budget_s)
+        from ..training.train import train, write_plan
 
-        folder = train(
-            arguments.source,
-            arguments.out,
-            fold=fold,
-            epochs=arguments.epochs,
-            budget_s=budget_s,
-            used_s=used_s,
-            settings=settings,
-            data_root=arguments.data,
-        )
+        if arguments.plan:
+            file = write_plan(arguments.source, arguments.plan, **choices)
+            again = f" --time-budget {arguments.time_budget}" if arguments.time_budget else ""
+            print(f"plan         {file}")
+            print(f"next         unet train {file}{again} -o runs/{file.stem}")
+            return 0
+        folder = train(arguments.source, arguments.out, used_s=process_age_s(), **choices)
     facts = folder.facts()
     if not facts.get("finished"):
         return 130
@@ -60,6 +56,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _choices(arguments: argparse.Namespace, budget_s: float | None) -> dict[str, Any]:
+    """What the words after `unet train` choose, as arguments of `train` and `write_plan`."""
+    from ..errors import UserError
+
+    if arguments.source is None:
+        raise UserError("name an experiment or a manifest", where="unet train", next=f"Example: {EXAMPLE}")
+    settings = _settings(arguments.set)
+    if arguments.epochs is not None:
+        settings["epochs"] = arguments.epochs
+    return {"fold": _fold(arguments.fold), "budget_s": budget_s, "settings": settings, "data_root": arguments.data}
+
+
 def _refuse_beside_resume(arguments: argparse.Namespace) -> None:
     """A run goes on as it began: what would change it is refused, not ignored."""
     from ..errors import UserError
@@ -69,6 +77,7 @@ def _refuse_beside_resume(arguments: argparse.Namespace) -> None:
         "--fold": arguments.fold,
         "--epochs": arguments.epochs,
         "--set": arguments.set,
+        "--plan": arguments.plan,
     }
     wrong = [name for name, value in given.items() if value not in (None, [])]
     if wrong:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ from ..io.paths import existing
 from ..progress import say
 from .experiment import Experiment, experiment_from, experiment_yaml, read_experiment
 from .run_folder import RunFolder, open_run_folder, write_text
+
+YAML = (".yaml", ".yml")
 
 
 def train(
@@ -45,13 +48,8 @@ def train(
     began_s = time.monotonic() - used_s
     folder = RunFolder(path=Path(run_folder))
     _refuse_occupied(folder)
-    experiment, manifest, reasons = _open(Path(source), fold, budget_s, data_root)
-    if epochs is not None:
-        settings = {**(settings or {}), "epochs": epochs}
-    if settings:
-        experiment = override(experiment, settings)
-        reasons = {key: why for key, why in reasons.items() if key not in settings}
-    experiment.check_fits(manifest.table)
+    changes = {**(settings or {}), **({} if epochs is None else {"epochs": epochs})}
+    experiment, manifest, reasons = _open(Path(source), fold, budget_s, data_root, changes)
     training, validation = split(manifest, fold)
     with _writing_into(folder):
         try:
@@ -61,6 +59,35 @@ def train(
             if not folder.last.is_file():  # nothing was learned that a resume could go on from
                 shutil.rmtree(folder.path, ignore_errors=True)
             raise
+
+
+def write_plan(
+    manifest: Path | str,
+    file: Path | str,
+    *,
+    fold: int | None = 0,
+    budget_s: float | None = None,
+    settings: Mapping[str, object] | None = None,
+    data_root: Path | str | None = None,
+) -> Path:
+    """Write the experiment that `train` would plan, with its reasons, to be read and edited before it is trained.
+
+    Args:
+        manifest: the data set.
+        file: a YAML file that does not exist yet.
+        fold, budget_s, settings, data_root: as in `train`.
+    Raises: UserError where the file exists, or as `train` does.
+    """
+    manifest, file = Path(manifest), Path(file)
+    if file.exists():
+        raise UserError("is there already", where=file, next="Choose another name, or delete it first.")
+    if manifest.suffix.lower() in YAML or file.suffix.lower() not in YAML:
+        what = f"a plan goes from a manifest (.json) to an experiment (.yaml), not from {manifest.name} to {file.name}"
+        raise UserError(what, where="--plan")
+    experiment, _, reasons = _open(manifest, fold, budget_s, data_root, settings or {})
+    place = os.path.relpath(manifest.resolve(), file.resolve().parent)
+    write_text(file, experiment_yaml(replace(experiment, manifest=Path(place).as_posix()), reasons))
+    return file
 
 
 def resume(
@@ -159,10 +186,21 @@ def _writing_into(folder: RunFolder) -> Iterator[None]:
 
 
 def _open(
+    source: Path, fold: int | None, budget_s: float | None, data_root: Path | str | None, changes: Mapping[str, object]
+) -> tuple[Experiment, Manifest, dict[str, str]]:
+    """Experiment, data set, and why the settings are as they are (of a plan; whoever wrote an experiment has own reasons)."""
+    experiment, manifest, reasons = _read_or_plan(existing(source), fold, budget_s, data_root)
+    if changes:
+        experiment = override(experiment, changes)
+        reasons = {key: why for key, why in reasons.items() if key not in changes}
+    experiment.check_fits(manifest.table)
+    return experiment, manifest, reasons
+
+
+def _read_or_plan(
     source: Path, fold: int | None, budget_s: float | None, data_root: Path | str | None
 ) -> tuple[Experiment, Manifest, dict[str, str]]:
-    existing(source)
-    if source.suffix.lower() in (".yaml", ".yml"):
+    if source.suffix.lower() in YAML:
         experiment = read_experiment(source)
         if not experiment.manifest:
             raise UserError("the experiment names no data set", where=source, next="Add a line 'manifest: PATH' to it.")
