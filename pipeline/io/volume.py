@@ -20,6 +20,7 @@ class Source:
     kind: Literal["dicom", "nifti", "picture", "array"]
     series_uid: str = ""
     series_number: int | None = None
+    volume_name: str = ""  # what tells it from the other volumes of its series: "time 2", "b 1000"
     slice_files: tuple[Path, ...] = ()  # one a slice, in the volume's order; DICOM only
     sop_uids: tuple[str, ...] = ()  # one a slice
     frame_numbers: tuple[int, ...] = ()  # one a slice, from 1: which frame of its file
@@ -30,10 +31,12 @@ class Source:
 
     @property
     def short_name(self) -> str:
-        """The file's stem, or series number and last 8 digits of the series UID: nothing of the patient."""
+        """The file's stem; or series number, last 8 digits of the series UID, and which of its volumes. Nothing of the patient."""
         if self.kind == "dicom":
             number = "0" if self.series_number is None else str(self.series_number)
-            return f"series{number}_{''.join(c for c in self.series_uid if c.isdigit())[-8:]}"
+            volume = "".join(c if c.isalnum() else "-" for c in self.volume_name)
+            uid = "".join(c for c in self.series_uid if c.isdigit())[-8:]
+            return "_".join(part for part in (f"series{number}", uid, volume) if part)
         name = self.path.name
         for ending in (".nii.gz", ".nii", *(() if self.path.suffix == "" else (self.path.suffix,))):
             if name.endswith(ending):

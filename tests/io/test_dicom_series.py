@@ -264,3 +264,9 @@ def test_find_lists_series_and_hides_the_patient(tmp_path: Path) -> None:
     # by sha256sum
     assert found.series[0].patient == "P8335cbf9"
     assert "Secret" not in repr(found)
+
+
+def test_two_volumes_of_one_series_have_two_names(shared):
+    series = shared / "dicom" / "mr_magnitude_and_phase"
+    names = [read_volume(series, volume=volume).source.short_name for volume in ("magnitude", "phase")]
+    assert names == ["series501_79150163_magnitude", "series501_79150163_phase"]

@@ -52,6 +52,7 @@ def _read(root: Path, shown: Path, series: str, volume: str) -> Volume:
         kind="dicom",
         series_uid=chosen.series_uid,
         series_number=chosen.series_number,
+        volume_name=chosen.name if sum(c.series_uid == chosen.series_uid for c in candidates) > 1 else "",
         slice_files=tuple(shown / f.file.relative_to(root) if root != shown else f.file for f in chosen.frames),
         sop_uids=tuple(f.sop_uid for f in chosen.frames),
         frame_numbers=tuple(f.index + 1 for f in chosen.frames),
