@@ -31,7 +31,7 @@ class Source:
 
     @property
     def short_name(self) -> str:
-        """The file's stem; or series number, last 8 digits of the series UID, and which of its volumes. Nothing of the patient."""
+        """The file's stem; or series number, last 8 digits of its UID, and which of its volumes. Nothing of the patient."""
         if self.kind == "dicom":
             number = "0" if self.series_number is None else str(self.series_number)
             volume = "".join(c if c.isalnum() else "-" for c in self.volume_name)
