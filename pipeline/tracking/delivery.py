@@ -132,12 +132,13 @@ class Delivery:
         parent = self._parent_ids.get(event.run, "")
         if not parent:
             return
-        experiment = client.get_run(parent).info.experiment_id
+        training = client.get_run(parent).info
+        experiment = training.experiment_id
         children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
         states = [child.info.status for child in children]
         if "RUNNING" not in states:
             ended = "FINISHED" if set(states) == {"FINISHED"} else str(event.data["status"])
-            client.set_terminated(parent, ended, end_time=event.time_ms)
+            client.set_terminated(parent, ended, end_time=max(event.time_ms, training.start_time))
 
 
 def _find(client: MlflowClient, run: str, experiment: str) -> Run | None:

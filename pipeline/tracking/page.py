@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from .store import SETTINGS, artifact_location, database_file, tracking_uri
+from .store import SETTINGS, artifact_location, database_file, open_client, tracking_uri
 
 HOST = "127.0.0.1"
+FOR_TRAININGS = "workflowType=machine_learning"  # else the page opens with tools for language models
 FIRST_PORT = 5000
 PORTS_TRIED = 50
 START_WAIT_S = 90.0
@@ -30,7 +31,7 @@ LOG_NAME = "ui.log"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningPage:
-    """MLflow's page that answers at `address`."""
+    """MLflow's page; `address` is what to open in a browser."""
 
     address: str
     process: subprocess.Popen[bytes] | None  # None: someone else's server
@@ -52,7 +53,7 @@ def mlflow_page(port: int | None = None) -> Iterator[RunningPage]:
     """
     uri = tracking_uri()
     if uri.startswith(("http://", "https://")):
-        yield RunningPage(address=uri, process=None)
+        yield RunningPage(address=uri.rstrip("/"), process=None)
         return
     database = database_file(uri)
     if uri.startswith("sqlite:///") and not database.exists():
@@ -63,7 +64,7 @@ def mlflow_page(port: int | None = None) -> Iterator[RunningPage]:
     try:
         address = f"http://{HOST}:{chosen}"
         _wait_until_ready(process, address, log)
-        yield RunningPage(address=address, process=process)
+        yield RunningPage(address=f"{address}/#/experiments/{_latest_experiment(uri)}/runs?{FOR_TRAININGS}", process=process)
     finally:
         _end(process)
         log.unlink(missing_ok=True)
@@ -78,6 +79,14 @@ def _start(uri: str, port: int, log: Path) -> subprocess.Popen[bytes]:
     environment.pop("MLFLOW_TRACKING_URI", None)
     with log.open("wb") as out:  # a session of its own: Ctrl-C is for us, who then end it in good order
         return subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=log.parent, start_new_session=True)
+
+
+def _latest_experiment(uri: str) -> str:
+    """MLflow's number of the experiment with the newest run; its Default while there is none."""
+    client = open_client(uri)
+    numbers = [experiment.experiment_id for experiment in client.search_experiments()]
+    newest = client.search_runs(numbers, order_by=["attributes.start_time DESC"], max_results=1)
+    return str(newest[0].info.experiment_id) if newest else "0"
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FOLDER_NAME = "mlruns"
 DATABASE_NAME = "mlflow.db"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the page opens with tools for language models
 
 # MLflow reads these at import or at each call; a value the user has set stays.
 # Its own defaults keep a caller waiting 246 s for a server that is down and 1003 s for one that hangs.
@@ -123,7 +124,7 @@ def experiment_id(client: MlflowClient, name: str, uri: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=artifact_location(uri)))
+            return str(client.create_experiment(name, artifact_location=artifact_location(uri), tags=KIND))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another fold, started at the same moment, was faster
                 raise
