@@ -137,11 +137,10 @@ def to_slices(volume: Volume, grid: SliceGrid, settings: Preprocessing) -> np.nd
     Raises: UserError for NaN or infinite voxels.
     """
     channels = volume.array if volume.array.ndim == 4 else volume.array[..., np.newaxis]
-    stacks = [
-        resample_slices(grid.turn(normalise(channels[..., c], settings.normalisation)), grid.rows, grid.columns)
-        for c in range(channels.shape[-1])
-    ]
-    return np.ascontiguousarray(np.stack(stacks, axis=1))
+    slices = np.empty((grid.slices, channels.shape[-1], grid.rows, grid.columns), dtype=np.float32)
+    for c in range(channels.shape[-1]):
+        slices[:, c] = resample_slices(grid.turn(normalise(channels[..., c], settings.normalisation)), grid.rows, grid.columns)
+    return slices
 
 
 def resample_slices(stack: np.ndarray, rows: int, columns: int) -> np.ndarray:
