@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from ..errors import UserError
 from ..io.paths import existing
 from ..progress import say
 from .experiment import Experiment, experiment_from, experiment_yaml, read_experiment
+from .guards import alone_in, refuse_changed, refuse_occupied, writing_into
 from .run_folder import RunFolder, open_run_folder, write_text
 
 YAML = (".yaml", ".yml")
@@ -47,11 +46,12 @@ def train(
     """
     began_s = time.monotonic() - used_s
     folder = RunFolder(path=Path(run_folder))
-    _refuse_occupied(folder)
+    refuse_occupied(folder)
     changes = {**(settings or {}), **({} if epochs is None else {"epochs": epochs})}
     experiment, manifest, reasons = _open(Path(source), fold, budget_s, data_root, changes)
     training, validation = split(manifest, fold)
-    with _writing_into(folder):
+    with writing_into(folder), alone_in(folder):
+        refuse_occupied(folder)  # again, now that nobody else can begin here
         try:
             _prepare(folder, experiment, manifest, reasons, fold=fold, budget_s=budget_s)
             return _run(folder, training, validation, began_s=began_s, budget_s=budget_s)
@@ -86,7 +86,8 @@ def write_plan(
         raise UserError(what, where="--plan")
     experiment, _, reasons = _open(manifest, fold, budget_s, data_root, settings or {})
     place = os.path.relpath(manifest.resolve(), file.resolve().parent)
-    write_text(file, experiment_yaml(replace(experiment, manifest=Path(place).as_posix()), reasons))
+    with writing_into(RunFolder(path=file)):
+        write_text(file, experiment_yaml(replace(experiment, manifest=Path(place).as_posix()), reasons))
     return file
 
 
@@ -108,12 +109,12 @@ def resume(
     if data_root is not None:
         write_manifest(read_manifest(folder.manifest_file, data_root=data_root), folder.manifest_file)
     manifest = folder.manifest()
-    _refuse_changed(folder.experiment_file, folder.experiment().digest, facts.get("experiment_digest"))
-    _refuse_changed(folder.manifest_file, manifest.digest, facts.get("manifest_digest"))
+    refuse_changed(folder.experiment_file, folder.experiment().digest, facts.get("experiment_digest"))
+    refuse_changed(folder.manifest_file, manifest.digest, facts.get("manifest_digest"))
     if budget_s is None and facts.get("budget_s") is not None:
         budget_s = float(str(facts["budget_s"]))
     training, validation = split(manifest, folder.fold)
-    with _writing_into(folder):
+    with writing_into(folder), alone_in(folder):
         return _run(folder, training, validation, began_s=began_s, budget_s=budget_s)
 
 
@@ -149,40 +150,6 @@ def override(experiment: Experiment, settings: Mapping[str, object]) -> Experime
             place = place[group]
         place[last] = value
     return experiment_from(data, where=Path("--set"))
-
-
-def _refuse_occupied(folder: RunFolder) -> None:
-    if folder.run_file.is_file():
-        raise UserError(
-            "holds a run already", where=folder.path, next="--resume goes on with it; or choose another folder with -o."
-        )
-    if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-        raise UserError(
-            "is there already and is not an empty folder", where=folder.path, next="Choose a new folder for the run with -o."
-        )
-
-
-def _refuse_changed(file: Path, digest: str, recorded: object) -> None:
-    if recorded not in (None, digest):
-        raise UserError(
-            "has changed since this run began, so it cannot go on as it was",
-            where=file,
-            next="Undo the change; or train anew from it into another folder: unet train experiment.yaml -o FOLDER.",
-        )
-
-
-@contextmanager
-def _writing_into(folder: RunFolder) -> Iterator[None]:
-    """A disk that is full or may not be written to is one line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG):
-            raise
-        what = f"cannot be written ({error.strerror})"
-        raise UserError(
-            what, where=error.filename or folder.path, next="Make room, or choose another place with -o."
-        ) from error
 
 
 def _open(

@@ -139,3 +139,5 @@ def test_a_folder_that_may_not_be_written_is_one_line(manifest, tmp_path, capsys
     (tmp_path / "file").write_text("", encoding="utf-8")
     line = one_line(capsys, manifest, *set_words(TINY), "-o", tmp_path / "file" / "run")
     assert "cannot be written (Not a directory)" in line
+    line = one_line(capsys, manifest, *set_words(TINY), "--plan", tmp_path / "file" / "plan.yaml")
+    assert "cannot be written" in line

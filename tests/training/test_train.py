@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import time
 from dataclasses import replace
@@ -277,6 +279,18 @@ def test_a_folder_with_other_things_in_it_is_left_alone(manifest, tmp_path):
     (tmp_path / "mine" / "cache" / "thesis.tex").write_text("years of work", encoding="utf-8")
     assert "is not an empty folder" in refused(manifest, tmp_path / "mine", settings=TINY)
     assert (tmp_path / "mine" / "cache" / "thesis.tex").read_text(encoding="utf-8") == "years of work"
+
+
+def test_two_processes_do_not_train_in_one_folder(trained, tmp_path):
+    copied = copy_of(trained, tmp_path / "copy", finished=False)
+    handle = os.open(copied.path, os.O_RDONLY)  # as a training in another terminal holds it
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="copy: another process is training there"):
+            resume(copied.path)
+    finally:
+        os.close(handle)
+    assert resume(copied.path).facts()["finished"] is True
 
 
 @pytest.mark.parametrize(

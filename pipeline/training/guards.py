@@ -1,0 +1,84 @@
+"""What may stand in the way of writing a run: other contents, another process, changed settings, a full disk. One line each."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import UserError
+from .run_folder import RunFolder
+
+# of the place, not of this program: no room, quota, read-only, no permission, a file where a folder should be, a size limit
+PLACE_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EFBIG,
+}
+
+
+def refuse_occupied(folder: RunFolder) -> None:
+    """Raises: UserError where the folder holds anything: a run would mix with it, and its cache is emptied at the end."""
+    if folder.run_file.is_file():
+        raise UserError(
+            "holds a run already", where=folder.path, next="--resume goes on with it; or choose another folder with -o."
+        )
+    if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+        raise UserError(
+            "is there already and is not an empty folder", where=folder.path, next="Choose a new folder for the run with -o."
+        )
+
+
+def refuse_changed(file: Path, digest: str, recorded: object) -> None:
+    """Raises: UserError where a file's digest is not the one recorded when the run began; None: none was recorded."""
+    if recorded not in (None, digest):
+        raise UserError(
+            "has changed since this run began, so it cannot go on as it was",
+            where=file,
+            next="Undo the change; or train anew from it into another folder: unet train experiment.yaml -o FOLDER.",
+        )
+
+
+@contextmanager
+def alone_in(folder: RunFolder) -> Iterator[None]:
+    """Makes the folder and keeps other trainings out of it; the system lets go when the process ends, however it ends.
+
+    Raises: UserError where another process is training there.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder.path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise UserError(
+            "another process is training there", where=folder.path, next="Wait for it, or choose another folder with -o."
+        ) from error
+    except OSError:  # a network disk without locks: as before
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def writing_into(folder: RunFolder) -> Iterator[None]:
+    """A disk that is full or may not be written to is one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in PLACE_ERRORS:
+            raise
+        what = f"cannot be written ({error.strerror})"
+        raise UserError(
+            what, where=error.filename or folder.path, next="Make room, or choose another place with -o."
+        ) from error
