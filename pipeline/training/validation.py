@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from ..data.case_store import StoredCase
 from ..data.slice_grid import with_neighbours
 from ..evaluation.counts import Counts, count
 from ..evaluation.scores import Scores, mean, scores
-from ..labels import LabelTable, Structure
+from ..labels import LabelTable
 from ..network.decide import Head, decide
 from ..network.tiling import WholeSlice
 
@@ -50,21 +51,14 @@ class Validator:
 
     def __call__(self, network: WholeSlice) -> list[CaseScores]:
         """One entry a case. The network is left in the mode (training or not) that it had."""
-        before = network.training
-        network.eval()
-        try:
-            return [self._score(network, case) for case in self.cases]
-        finally:
-            network.train(before)
+        return [self._score(network, case) for case in self.cases]
 
     def expected_s(self, network: WholeSlice) -> float:
         """Seconds that scoring all cases will take, from the first of them; 0 without cases."""
         if not self.cases:
             return 0.0
-        before, started = network.training, time.monotonic()
-        network.eval()
+        started = time.monotonic()
         self._score(network, self.cases[0])
-        network.train(before)
         pixels = [case.image.size for case in self.cases]
         return (time.monotonic() - started) * sum(pixels) / pixels[0]
 
@@ -73,8 +67,11 @@ class Validator:
         return CaseScores(case=case.case, counts=counts, scores=scores(counts))
 
     def predict(self, network: WholeSlice, case: StoredCase) -> np.ndarray:
-        """Class indices (slices, rows, columns), or (slices, structures, rows, columns) of 0 and 1; uint8."""
-        with torch.inference_mode():
+        """Class indices (slices, rows, columns), or (slices, structures, rows, columns) of 0 and 1; uint8.
+
+        In evaluation mode, whatever mode the network comes in and is given back in.
+        """
+        with _evaluating(network), torch.inference_mode():
             parts = [decide(network(batch), self.head, overlapping=self.table.overlapping) for batch in self._batches(case)]
         return torch.cat(parts).cpu().numpy()
 
@@ -85,6 +82,16 @@ class Validator:
             numbers = range(start, min(len(image), start + size))
             batch = np.stack([with_neighbours(image, number, self.neighbours) for number in numbers])
             yield torch.from_numpy(batch).to(self.device)
+
+
+@contextmanager
+def _evaluating(network: WholeSlice) -> Iterator[None]:
+    before = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(before)
 
 
 def metrics(results: Sequence[CaseScores], table: LabelTable) -> dict[str, float]:
@@ -108,9 +115,7 @@ def metrics(results: Sequence[CaseScores], table: LabelTable) -> dict[str, float
 
 def _by_index(table: LabelTable) -> LabelTable:
     """The same structures with class indices as values: what stored labels and decided scores hold."""
-    structures = tuple(
-        Structure(value=index, name=s.name, colour=s.colour, code=s.code) for index, s in enumerate(table.structures, start=1)
-    )
+    structures = tuple(replace(structure, value=index) for index, structure in enumerate(table.structures, start=1))
     return LabelTable(structures=structures, overlapping=table.overlapping)
 
 

@@ -109,3 +109,15 @@ def test_the_time_for_all_cases_is_told_from_the_first(manifest, tmp_path):
     validator = Validator(stored(tmp_path, manifest), MULTI, "softmax", neighbours=0, device=torch.device("cpu"))
     assert 0 < validator.expected_s(constant_network([1.0, 0.0, 0.0])) < 10
     assert Validator([], MULTI, "softmax", neighbours=0, device=torch.device("cpu")).expected_s(constant_network([1.0])) == 0
+
+
+def test_a_prediction_is_the_one_that_is_scored_whatever_mode_the_network_is_in(manifest, tmp_path):
+    """The pictures are predicted after a training, which leaves the network with drop-out and statistics of the batch."""
+    cases = stored(tmp_path, manifest)
+    torch.manual_seed(0)
+    network = WholeSlice(OriginalUNet(out_channels=3, width=2, depth=1, padding="same", normalization="batch", dropout=0.5))
+    validator = Validator(cases, MULTI, "softmax", neighbours=0, device=torch.device("cpu"))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    shown = validator.predict(network.train(), cases[0])
+    assert np.array_equal(shown, validator.predict(network.eval(), cases[0]))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
