@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import UserError
+from .io.paths import occupied
 from .progress import say
 
 # A fixed number of steps, so that a busy machine makes the demo slower and not worse; about two minutes on 2 cores.
@@ -86,7 +87,7 @@ def run_demo(folder: Path | str | None = None, *, data: Path | str | None = None
     Raises: UserError where a stage fails, or the made-up scans are segmented worse than they must be.
     """
     demo = Demo(folder=_free_folder() if folder is None else Path(folder))
-    if demo.folder.exists() and (not demo.folder.is_dir() or any(demo.folder.iterdir())):
+    if occupied(demo.folder):
         raise UserError("holds something already", where=demo.folder, next="Remove it, or name another folder with -o.")
     started = time.monotonic()
     demo.folder.mkdir(parents=True, exist_ok=True)

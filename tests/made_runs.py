@@ -12,12 +12,13 @@ from pipeline.bundle.bundle import Bundle
 from pipeline.data.manifest import Case, Manifest, write_manifest
 from pipeline.data.normalise import Normalisation
 from pipeline.data.slice_grid import Preprocessing
+from pipeline.io.paths import write_text
 from pipeline.labels import LabelTable, label_table
 from pipeline.network.catalogue import build_network
 from pipeline.network.sizes import Design, input_side_for
 from pipeline.training.checkpoint import save_checkpoint
 from pipeline.training.experiment import Experiment, NetworkSettings, experiment_yaml
-from pipeline.training.run_folder import RunFolder, write_text
+from pipeline.training.run_folder import RunFolder
 
 ORGAN_AND_LESION = label_table({"organ": 1, "lesion": 2})
 ONE = label_table({"organ": 1})

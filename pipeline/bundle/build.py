@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from .. import __version__
 from ..errors import UserError
-from ..io.paths import put_in_place, temporary_beside
+from ..io.paths import written_aside
 from ..training.checkpoint import load_checkpoint
 from ..training.run_folder import RunFolder, open_run_folder
 from .bundle import FORMAT, METADATA, WEIGHTS, Bundle, contents_sha256, network_with, open_bundle
@@ -80,17 +80,12 @@ def build_bundle(
     """
     folder, out = open_run_folder(run_folder), Path(out)
     _refuse_other_folder(out)
-    aside = temporary_beside(out, "")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
-        _write(folder, aside, name=out.name, checkpoint=checkpoint, version=version)
-        open_bundle(aside).load_network()
-        put_in_place(aside, out)
+        with written_aside(out) as aside:
+            _write(folder, aside, name=out.name, checkpoint=checkpoint, version=version)
+            open_bundle(aside).load_network()
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=out, next="Choose another folder with -o.") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return open_bundle(out)
 
 

@@ -24,16 +24,13 @@ def run(arguments: argparse.Namespace) -> int:
     from ..data.check import check_manifest
     from ..data.check_text import report_text
     from ..data.manifest import read_manifest
-    from ..io.paths import temporary_beside
+    from ..io.paths import write_text
 
     manifest = read_manifest(arguments.manifest, data_root=arguments.data)
     report = check_manifest(manifest)
     print(report_text(report))
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        aside = temporary_beside(arguments.json, ".json")
-        aside.write_text(json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        aside.replace(arguments.json)
+        write_text(arguments.json, json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n")
         print(f"{arguments.json} written")
     if arguments.picture:
         from ..report.contact_sheet import write_contact_sheet

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..io.paths import temporary_beside
+from ..io.paths import written_aside
 from ..progress import bar
 from .manifest import Case, Manifest
 from .slice_grid import Preprocessing
@@ -102,22 +102,18 @@ def _store(
 
 
 def _write(data: dict[str, np.ndarray], structures: int, folder: Path) -> None:
-    aside = temporary_beside(folder, "")
     try:
-        aside.mkdir()
-        np.save(aside / "image.npy", data["image"])
-        np.save(aside / "label.npy", data["label"])
-        np.save(aside / "affine.npy", data["affine"])
-        positions = {str(k): _positions(data["label"], k) for k in range(structures)}
-        np.savez(aside / "positions.npz", **positions)  # type: ignore[arg-type]
-        aside.rename(folder)
+        with written_aside(folder) as aside:
+            np.save(aside / "image.npy", data["image"])
+            np.save(aside / "label.npy", data["label"])
+            np.save(aside / "affine.npy", data["affine"])
+            positions = {str(k): _positions(data["label"], k) for k in range(structures)}
+            np.savez(aside / "positions.npz", **positions)  # type: ignore[arg-type]
     except OSError as error:
         reason = error.strerror or "the disk is full"  # NumPy does not say why fewer bytes were written
         raise UserError(
             f"preprocessed slices cannot be written ({reason})", where=folder, next="Choose another place for the run with -o."
         ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _positions(label: np.ndarray, structure: int) -> np.ndarray:

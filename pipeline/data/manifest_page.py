@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from ..io.paths import temporary_beside
+from ..io.paths import write_text
 from .build_manifest import Built
 
 TEMPLATE = """# {name}
@@ -41,9 +41,7 @@ def write_page(built: Built, path: Path) -> bool:
     """Write the page unless there is one. Returns: whether it was written."""
     if path.exists():
         return False
-    aside = temporary_beside(path, ".md")
-    aside.write_text(page(built), encoding="utf-8")
-    aside.replace(path)
+    write_text(path, page(built))
     return True
 
 

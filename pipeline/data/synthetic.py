@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..errors import UserError
 from ..io.nifti import write_nifti
+from ..io.paths import occupied, written_aside
 from ..io.volume import Volume
 from ..labels import LabelTable, label_table
 from ..progress import bar
@@ -67,12 +66,10 @@ def write_synthetic_ct(folder: Path | str, *, patients: int = 12, held_out: int 
     folder = Path(folder)
     if not 0 <= held_out < patients:
         raise UserError(f"{held_out} of {patients} patients held out leaves none to train on")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if occupied(folder):
         raise UserError("is not empty", where=folder, next="Name a folder that does not exist yet.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.parent / f".{folder.name}.{os.getpid()}.part"
     names = [f"patient_{number:02d}" for number in range(1, patients + 1)]
-    try:
+    with written_aside(folder) as aside:
         for number, name in enumerate(bar(names, title="writing made-up CT series", unit="patients"), start=1):
             series = _make_series(number, seed)
             if number <= patients - held_out:
@@ -81,11 +78,6 @@ def write_synthetic_ct(folder: Path | str, *, patients: int = 12, held_out: int 
             else:
                 _write_series(series, aside / "held_out" / name / "series")
                 _write_mask(series, aside / "held_out_truth" / f"{name}.nii.gz")
-        if folder.exists():
-            folder.rmdir()
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return SyntheticSet(
         folder=folder,
         training=folder / "training",

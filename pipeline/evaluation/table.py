@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import Notice
-from ..io.paths import temporary_beside
+from ..io.paths import write_text
 from ..labels import LabelTable
 from .counts import Counts, count
 from .scores import Mean, Scores, mean, mean_with_interval, scores
@@ -164,10 +164,9 @@ class EvaluationTable:
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Write scores.csv and scores.json into a folder, which is made where it is absent. Returns: their paths."""
-        folder.mkdir(parents=True, exist_ok=True)
         table, everything = folder / "scores.csv", folder / "scores.json"
-        _write_whole(table, self.to_csv())
-        _write_whole(everything, json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n")
+        write_text(table, self.to_csv())
+        write_text(everything, json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n")
         return table, everything
 
 
@@ -210,10 +209,3 @@ def _flat(row: Row) -> dict[str, object]:
         **values,
         **{key: None if value is None else round(value, 6) for key, value in volumes.items()},
     }
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Aside first, then renamed: a killed process leaves no half table."""
-    aside = temporary_beside(path, "")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)

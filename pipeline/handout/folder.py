@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from ..errors import UserError
 from ..inference.prediction import Prediction
 from ..inference.segment import as_written
 from ..io.nifti import write_nifti
-from ..io.paths import put_in_place, temporary_beside
+from ..io.paths import written_aside
 from ..io.picture import write_picture
 from ..report.overlay import mosaic
 from .sidecar import sidecar
@@ -28,17 +27,11 @@ def write_prediction(prediction: Prediction, out: Path | str) -> Path:
         raise UserError("the file has no name before its ending", where=prediction.image.source.path, next="Give it one.")
     target = Path(out) / prediction.name
     _refuse_other_folder(target)
-    aside = temporary_beside(target, "")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        _write(prediction, aside)
-        put_in_place(aside, target)
+        with written_aside(target) as aside:
+            _write(prediction, aside)
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=target, next="Choose another folder with -o.") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return target
 
 

@@ -1,10 +1,12 @@
-"""Find the files that a user names, with a helpful word where they are absent. Knows nothing of their contents."""
+"""Find what a user names, with a helpful word where it is absent; write so that nothing half-written has a final name."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
@@ -28,6 +30,39 @@ def existing(path: Path | str) -> Path:
 def temporary_beside(path: Path, ending: str) -> Path:
     """A hidden name in the same folder, so that the finished file can be renamed in one step."""
     return path.parent / f".{path.name}.{os.getpid()}.part{ending}"
+
+
+def occupied(path: Path) -> bool:
+    """Whether something is there that a new folder would mix with or replace; an empty folder is free."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that it is never seen half-written, and is on the disk when it has its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = temporary_beside(path, path.suffix)
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_aside(target: Path) -> Iterator[Path]:
+    """A hidden folder to write into; it becomes `target` when the block ends well, and is gone when it does not."""
+    aside = temporary_beside(target, "")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)  # of an earlier process with this number
+        aside.mkdir()
+        yield aside
+        put_in_place(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def put_in_place(folder: Path, target: Path) -> None:

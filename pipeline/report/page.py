@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..io.paths import temporary_beside
+from ..io.paths import write_text
 from .chart import Chart, Points, draw_curves
 
 PICTURE_KINDS = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}  # by the first bytes
@@ -92,13 +92,7 @@ class Page:
 
     def write(self, path: Path) -> Path:
         """The page as a file; an older one is replaced in one step. Returns: the path."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = temporary_beside(path, ".html")
-        try:
-            aside.write_text(self.html(), encoding="utf-8")
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        write_text(path, self.html())
         return path
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
+from ..io.paths import occupied
 from .run_folder import RunFolder
 
 # of the place, not of this program: no room, quota, read-only, no permission, a file where a folder should be, a size limit
@@ -31,7 +32,7 @@ def refuse_occupied(folder: RunFolder) -> None:
         raise UserError(
             "holds a run already", where=folder.path, next="--resume goes on with it; or choose another folder with -o."
         )
-    if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+    if occupied(folder.path):
         raise UserError(
             "is there already and is not an empty folder", where=folder.path, next="Choose a new folder for the run with -o."
         )

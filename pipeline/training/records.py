@@ -11,11 +11,12 @@ from typing import Literal
 import numpy as np
 
 from ..data.case_store import StoredCase
+from ..io.paths import write_text
 from ..io.volume import Volume
 from ..labels import LabelTable
 from ..tracking.tracker import open_tracker
 from .experiment import Experiment
-from .run_folder import RunFolder, write_text
+from .run_folder import RunFolder
 from .validation import CaseScores, metrics
 
 

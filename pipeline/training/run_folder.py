@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.manifest import Manifest, read_manifest
 from ..errors import UserError
-from ..io.paths import existing, temporary_beside
+from ..io.paths import existing, write_text
 from .experiment import Experiment, read_experiment
 
 
@@ -120,17 +119,3 @@ def open_run_folder(path: Path | str) -> RunFolder:
             f"is not a run folder: {', '.join(missing)} missing", where=path, next="'unet train' makes one with -o."
         )
     return folder
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file so that it is never seen half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = temporary_beside(path, path.suffix)
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from ..data.manifest import Case, Manifest, read_manifest, write_manifest
 from ..errors import UserError
-from ..io.paths import existing
+from ..io.paths import existing, write_text
 from ..progress import say
 from .experiment import Experiment, experiment_from, experiment_yaml, read_experiment
 from .guards import alone_in, refuse_changed, refuse_occupied, writing_into
-from .run_folder import RunFolder, open_run_folder, write_text
+from .run_folder import RunFolder, open_run_folder
 
 YAML = (".yaml", ".yml")
 
