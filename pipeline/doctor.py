@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import shutil
 import sqlite3
@@ -21,6 +20,7 @@ import psutil
 
 from .errors import UserError
 from .tracking.store import database_file, open_client, tracking_uri
+from .training.cores import usable_cores
 
 Verdict = Literal["ok", "note", "problem"]
 
@@ -124,7 +124,7 @@ def _device() -> Iterator[Finding]:
             value=f"an NVIDIA card is there, but {cause}: the CPU is used",
             fix="docs/install.md, section GPU",
         )
-    threads, cores = torch.get_num_threads(), _usable_cores()
+    threads, cores = torch.get_num_threads(), usable_cores()
     features = ", ".join(_cpu_features()) or "no bfloat16"
     cpu = f"CPU, {threads} threads on {cores} cores ({features})"
     if threads > cores:
@@ -132,16 +132,6 @@ def _device() -> Iterator[Finding]:
         yield Finding(topic="device", verdict="note", value=f"{cpu}: more threads than cores are slow", fix=fix)
     else:
         yield Finding(topic="device", value=cpu)
-
-
-def _usable_cores() -> int:
-    """Those that this process may use: containers and batch systems give fewer than there are."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no container, or no limit ("max")
-        return cores
 
 
 def _cpu_features() -> list[str]:

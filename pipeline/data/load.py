@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
-from ..errors import UserError
-from ..io.orient import grid_difference
+from ..io.combine import as_channels
 from ..io.read import read_label_volume, read_volume
 from ..io.volume import Volume
 from .manifest import Case, Manifest
@@ -24,17 +21,8 @@ def load_image(manifest: Manifest, case: Case) -> Volume:
         read_volume(manifest.data_root / path, series=case.series, volume=case.volume, pixel_size_mm=case.pixel_size_mm)
         for path in case.image
     ]
-    first = volumes[0]
-    if len(volumes) > 1:
-        for path, other in zip(case.image, volumes, strict=True):
-            if other.array.ndim != 3:
-                raise UserError("has channels of its own: several files must be one channel each", where=path)
-            difference = grid_difference(other.array, other.affine, first.shape, first.affine)
-            if difference:
-                what = f"the channel does not lie on the grid of {case.image[0]}: {difference}"
-                raise UserError(what, where=path, next="Resample the channels of a case to one grid.")
-        first = replace(first, array=np.stack([volume.array for volume in volumes], axis=-1))
-    return first if first.modality else replace(first, modality=case.modality)
+    image = as_channels(volumes)
+    return image if image.modality else replace(image, modality=case.modality)
 
 
 def load_label(manifest: Manifest, case: Case, like: Volume) -> Volume:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import Notice
+from ..io.geometry import voxel_ml
 from ..io.paths import write_text
 from ..labels import LabelTable
 from .counts import Counts, count
@@ -172,7 +173,7 @@ class EvaluationTable:
 
 def _rows(item: CaseMasks, table: LabelTable, tolerance_mm: float) -> list[Row]:
     counts: Counts = count(item.truth, item.predicted, table, where=item.case)
-    voxel_ml = None if item.affine is None else float(abs(np.linalg.det(item.affine[:3, :3]))) / 1000.0
+    ml = None if item.affine is None else voxel_ml(item.affine)
     rows = []
     for position, (structure, score) in enumerate(zip(table.structures, scores(counts), strict=True)):
         tp, fp, fn, tn = (int(n[position]) for n in (counts.tp, counts.fp, counts.fn, counts.tn))
@@ -191,8 +192,8 @@ def _rows(item: CaseMasks, table: LabelTable, tolerance_mm: float) -> list[Row]:
                 tn=tn,
                 scores=score,
                 surface=surface,
-                truth_ml=None if voxel_ml is None else (tp + fn) * voxel_ml,
-                predicted_ml=None if voxel_ml is None else (tp + fp) * voxel_ml,
+                truth_ml=None if ml is None else (tp + fn) * ml,
+                predicted_ml=None if ml is None else (tp + fp) * ml,
             )
         )
     return rows

@@ -17,6 +17,7 @@ from monai.transforms import MapTransform
 from ..bundle.recipe import Recipe, recipe_from_json
 from ..data.slice_grid import SliceGrid, slice_grid, to_slices, with_neighbours
 from ..errors import UserError
+from ..io.dicom.scan import looks_like_dicom
 from ..io.nifti import write_nifti
 from ..io.paths import existing
 from ..io.volume import Source, Volume
@@ -138,13 +139,8 @@ def items(dataset_dir: str) -> list[dict[str, str]]:
         found, loose = [folder], []  # the files of one DICOM series
     if not found:
         raise UserError("there is nothing to segment", where=folder)
-    if any(map(_is_dicom, loose)):
+    if any(path.is_file() and looks_like_dicom(path) for path in loose):
         raise UserError(
             "holds loose DICOM files beside other inputs", where=folder, next="Put each series into its own folder."
         )
     return [{"image": str(path)} for path in found]
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"

@@ -47,6 +47,11 @@ def corners_mm(affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     return np.asarray(picks * last @ affine[:3, :3].T + affine[:3, 3])
 
 
+def voxel_ml(affine: np.ndarray) -> float:
+    """Volume of one voxel; a voxel of a sheared grid is a parallelepiped, so the determinant counts."""
+    return float(abs(np.linalg.det(affine[:3, :3]))) / 1000.0
+
+
 def grid_distance_mm(affine_a: np.ndarray, affine_b: np.ndarray, shape: tuple[int, int, int]) -> float:
     """Largest distance between equal corners of two grids of one shape, in mm."""
     return float(np.linalg.norm(corners_mm(affine_a, shape) - corners_mm(affine_b, shape), axis=1).max())

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from monai.data import ImageReader
 
-from ..errors import UserError
-from .orient import grid_difference
+from .combine import as_channels
 from .read import read_volume
-from .volume import Volume
 
 
 class VolumeReader(ImageReader):  # type: ignore[misc]
@@ -39,10 +37,9 @@ class VolumeReader(ImageReader):  # type: ignore[misc]
     def get_data(self, img: tuple[Path, ...]) -> tuple[np.ndarray, dict[str, Any]]:
         """Array (columns, rows, slices[, channels]) and MONAI's metadata. Raises: UserError as `read_volume` does."""
         volumes = [read_volume(p, series=self.series, volume=self.volume, pixel_size_mm=self.pixel_size_mm) for p in img]
-        first = volumes[0]
-        array = first.array if len(volumes) == 1 else _as_channels(volumes)
-        channels_last = array.ndim == 4
-        return array, {
+        first = as_channels(volumes)
+        channels_last = first.array.ndim == 4
+        return first.array, {
             "affine": first.affine.copy(),
             "original_affine": first.affine.copy(),
             "spatial_shape": np.array(first.shape),
@@ -54,13 +51,3 @@ class VolumeReader(ImageReader):  # type: ignore[misc]
             "spacing_known": first.source.spacing_known,
             "notices": [str(notice) for volume in volumes for notice in volume.source.notices],
         }
-
-
-def _as_channels(volumes: Sequence[Volume]) -> np.ndarray:
-    first = volumes[0]
-    for other in volumes[1:]:
-        difference = grid_difference(other.array, other.affine, first.shape, first.affine)
-        if difference or other.array.ndim != 3 or first.array.ndim != 3:
-            what = f"cannot become a channel beside {first.source.path.name}: {difference or 'it has channels of its own'}"
-            raise UserError(what, where=other.source.path, next="Resample it to the first one's grid.")
-    return np.stack([volume.array for volume in volumes], axis=-1)

@@ -9,7 +9,12 @@ from typing import Literal
 import numpy as np
 
 from ..errors import Notice, UserError
-from .geometry import Geometry
+from .geometry import Geometry, voxel_ml
+
+
+def short_uid(uid: str) -> str:
+    """The last eight digits: enough to tell two apart, too few to find a patient."""
+    return "".join(c for c in uid if c.isdigit())[-8:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +40,7 @@ class Source:
         if self.kind == "dicom":
             number = "0" if self.series_number is None else str(self.series_number)
             volume = "".join(c if c.isalnum() else "-" for c in self.volume_name)
-            uid = "".join(c for c in self.series_uid if c.isdigit())[-8:]
-            return "_".join(part for part in (f"series{number}", uid, volume) if part)
+            return "_".join(part for part in (f"series{number}", short_uid(self.series_uid), volume) if part)
         name = self.path.name
         for ending in (".nii.gz", ".nii", *(() if self.path.suffix == "" else (self.path.suffix,))):
             if name.endswith(ending):
@@ -83,5 +87,5 @@ class Volume:
 
     @property
     def voxel_ml(self) -> float:
-        """Volume of one voxel; a voxel of a sheared grid is a parallelepiped, so the determinant counts."""
-        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+        """Volume of one voxel."""
+        return voxel_ml(self.affine)

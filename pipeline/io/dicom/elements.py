@@ -92,8 +92,3 @@ def items(dataset: Dataset, keyword: str) -> list[Dataset]:
     """The items of a sequence, none where it is absent or damaged."""
     value = get(dataset, keyword)
     return list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else []  # type: ignore[call-overload]
-
-
-def short_uid(uid: str) -> str:
-    """The last eight digits: enough to tell two apart, too few to find a patient."""
-    return "".join(c for c in uid if c.isdigit())[-8:]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..paths import existing
-from .elements import short_uid
+from ..volume import short_uid
 from .scan import LabelObject, scan
 from .series import Candidate, candidates_of
 

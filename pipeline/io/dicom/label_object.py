@@ -8,9 +8,9 @@ from pathlib import Path
 from ...errors import Notice, UserError
 from ...labels import LabelTable
 from ..combine import combine
-from ..volume import Source, Volume
+from ..volume import Source, Volume, short_uid
 from . import rtstruct, seg
-from .elements import Damaged, read_whole, short_uid
+from .elements import Damaged, read_whole
 from .scan import LabelObject, scan
 from .structures import regions_of_structures
 

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import Notice, UserError, nearest
-from ..volume import Source, Volume
+from ..volume import Source, Volume, short_uid
 from .archive import unpacked
-from .elements import short_uid
 from .pixels import read_stack
 from .scan import Scan, scan
 from .series import Candidate, candidates_of

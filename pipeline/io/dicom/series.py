@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import Notice, UserError
-from .elements import short_uid
+from ..volume import short_uid
 from .frames import Frame
 from .stack import Layout, axes_of, lay_out
 from .volumes import Part, Piece, split
