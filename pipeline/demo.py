@@ -18,6 +18,7 @@ from .progress import say
 # A fixed number of steps, so that a busy machine makes the demo slower and not worse; about two minutes on 2 cores.
 MADE_UP_TRAINING = ("--epochs", 8, "--set", "network.width=16")
 OWN_TRAINING = ("--time-budget", "150s")
+SHOWN = 3  # held-out scans of the user's own data that are predicted
 BARS = {"organ": 0.90, "lesion": 0.75}  # Dice on the held-out series that the made-up scans must reach
 
 
@@ -106,11 +107,12 @@ def _free_folder() -> Path:
 
 
 def _made_up(demo: Demo) -> None:
-    from .data.synthetic import write_synthetic_ct
+    from .data.synthetic import LABELS, write_synthetic_ct
 
+    labels = ",".join(f"{name}={value}" for name, value in LABELS.items())
     say(f"{'data':<11}12 made-up CT scans as DICOM series, 3 of them held out")
     made = write_synthetic_ct(demo.folder / "data")
-    _train(demo, made.training, "organ=1,lesion=2", MADE_UP_TRAINING)
+    _train(demo, made.training, labels, MADE_UP_TRAINING)
     lines = ["prediction,truth,case"]
     for patient in made.held_out_patients:
         printed = demo.run("predict", "predict", demo.bundle, made.held_out / patient, "-o", demo.predictions)
@@ -119,21 +121,21 @@ def _made_up(demo: Demo) -> None:
     pairs = demo.folder / "pairs.csv"
     pairs.write_text("\n".join(lines) + "\n", encoding="utf-8")
     folders = ("--predictions", demo.predictions, "--truth", made.held_out_truth, "--pairs", pairs)
-    demo.run("evaluate", "evaluate", *folders, "--labels", "organ=1,lesion=2", "-o", demo.scores)
+    demo.run("evaluate", "evaluate", *folders, "--labels", labels, "-o", demo.scores)
     _check_bars(demo)
 
 
 def _own_data(demo: Demo, data: Path, labels: str) -> None:
+    from .data.manifest import read_manifest
+
     _train(demo, data, labels, OWN_TRAINING)
     demo.run("evaluate", "evaluate", demo.run_folder, "-o", demo.scores)
-    manifest = json.loads(demo.manifest.read_text(encoding="utf-8"))
-    held_out = [case for case in manifest["training"] if case["fold"] == 0 and isinstance(case["image"], str)][:3]
-    root = demo.manifest.parent / manifest["data_root"]
+    manifest = read_manifest(demo.manifest)
+    held_out = [case for case in manifest.cases if case.fold == 0 and len(case.image) == 1][:SHOWN]
     for case in held_out:
-        words: Sequence[object] = ()
-        if case.get("pixel_size_mm"):
-            words = ("--pixel-size", case["pixel_size_mm"])
-        demo.run("predict", "predict", demo.bundle, root / case["image"], "-o", demo.predictions, *words)
+        options = {"--series": case.series, "--volume": case.volume, "--pixel-size": case.pixel_size_mm}
+        words = [word for option, value in options.items() if value for word in (option, value)]
+        demo.run("predict", "predict", demo.bundle, manifest.data_root / case.image[0], "-o", demo.predictions, *words)
 
 
 def _train(demo: Demo, data: Path, labels: str, training: Sequence[object]) -> None:
@@ -163,9 +165,9 @@ def _check_bars(demo: Demo) -> None:
 
 def _write_page(demo: Demo, seconds: float) -> None:
     from .report.page import Page
+    from .training.page import add_curves
     from .training.run_folder import open_run_folder
 
-    folder = open_run_folder(demo.run_folder)
     scores = json.loads((demo.scores / "scores.json").read_text(encoding="utf-8"))
     page = Page("unet demo", f"Labelled scans to mask in {seconds / 60:.1f} minutes")
     measures = ("dice", "iou", "precision", "recall", "accuracy", "hd95_mm", "nsd")
@@ -179,14 +181,7 @@ def _write_page(demo: Demo, seconds: float) -> None:
         sidecar = json.loads((overlay.parent / "mask.json").read_text(encoding="utf-8"))
         volumes = "; ".join(volume["text"] for volume in sidecar["volumes"])
         page.picture(overlay, f"{overlay.parent.name}: {volumes}", f"outlines of the structures found in {overlay.parent.name}")
-    history = folder.history()
-    losses = [(float(str(line["epoch"])), float(str(line["train/loss"]))) for line in history if line["train/loss"] is not None]
-    page.curves("Training loss", {"loss": losses}, "epoch", "DiceFocal loss")
-    dices = {
-        name: [(float(str(h["epoch"])), float(str(h[f"val/dice/{name}"]))) for h in history if f"val/dice/{name}" in h]
-        for name in scores["structures"]
-    }
-    page.curves("Dice on the validation cases", dices, "epoch", "Dice")
+    add_curves(page, open_run_folder(demo.run_folder))
     page.picture(demo.folder / "cases.png", "The training cases with their masks.", "contact sheet of the training cases")
     page.commands(demo.commands)
     page.write(demo.page)

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..network.sizes import DEFAULT_TILE
+
 if TYPE_CHECKING:
     from ..inference.prediction import Prediction
 
@@ -22,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--volume", default="", metavar="V", help="which volume, where a series holds several")
     parser.add_argument("--pixel-size", type=float, metavar="MM", help="of pictures, which do not say it")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where the network runs")
-    parser.add_argument("--tile", type=int, default=700, metavar="PX", help="largest tile: bounds memory, not the mask")
+    parser.add_argument(
+        "--tile", type=int, default=DEFAULT_TILE, metavar="PX", help="largest tile: memory, not the mask"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

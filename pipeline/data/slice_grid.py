@@ -172,6 +172,11 @@ def with_neighbours(slices: np.ndarray, index: int, neighbours: int) -> np.ndarr
     return np.asarray(slices[picks]).reshape(-1, *slices.shape[2:])
 
 
+def label_values(classes: np.ndarray, table: LabelTable) -> np.ndarray:
+    """Class indices (0 background, then the table's order) as the table's values; uint8, any shape."""
+    return np.asarray(np.array([table.background, *table.values], dtype=np.uint8)[classes])
+
+
 def labels_to_slices(labels: np.ndarray, grid: SliceGrid, table: LabelTable) -> np.ndarray:
     """A label volume as the loss sees it.
 

@@ -6,7 +6,7 @@ The one place where they are defined: training, evaluation and pages call this.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -25,6 +25,9 @@ class Scores:
     precision: float | None  # TP / (TP + FP)
     recall: float | None  # TP / (TP + FN)
     accuracy: float | None  # (TP + TN) / all: near 1 for a small structure whatever is predicted; never rank by it
+
+
+SCORES = tuple(field.name for field in fields(Scores))  # in the order of every table
 
 
 def scores(counts: Counts) -> tuple[Scores, ...]:

@@ -59,20 +59,11 @@ def _cases(folder: RunFolder) -> Iterator[CaseMasks]:
 
 def _track(folder: RunFolder, table: EvaluationTable, files: tuple[Path, ...]) -> None:
     """The scores into the run's own page in MLflow."""
-    from ..tracking.tracker import open_tracker
+    from ..training.records import tracker_of
 
-    run_id = str(folder.facts().get("mlflow_run_id") or "")
-    if not run_id:
+    if not folder.facts().get("mlflow_run_id"):
         return
-    experiment, manifest = folder.experiment(), folder.manifest()
-    tracker = open_tracker(
-        folder.path,
-        experiment="unet",
-        run_name=f"fold {folder.fold}",
-        training_key=f"{experiment.digest[:24]}-{manifest.digest[:24]}",
-        training_name=experiment.name,
-        run_id=run_id,
-    )
+    tracker = tracker_of(folder)
     tracker.log_scores({f"evaluation/{name}": value for name, value in table.metrics().items()})
     for file in files:
         tracker.log_file(file, "scores")

@@ -15,7 +15,8 @@ from ..errors import Notice, UserError
 from ..io.geometry import SHEAR_MM, shear_distance_mm
 from ..io.read import read_volume
 from ..io.volume import Volume
-from ..network.tiling import DEFAULT_TILE, WholeSlice
+from ..network.sizes import DEFAULT_TILE
+from ..network.tiling import WholeSlice
 from ..progress import bar
 from .prediction import Prediction, structure_volumes
 from .segment import segment

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..bundle.recipe import Recipe
-from ..data.slice_grid import SliceGrid, slice_grid, to_slices, with_neighbours
+from ..data.slice_grid import SliceGrid, label_values, slice_grid, to_slices, with_neighbours
 from ..errors import UserError
 from ..io.regrid import orthogonal
 from ..io.volume import Volume
@@ -85,7 +85,7 @@ def classes_of_slice(scores: Tensor, grid: SliceGrid, recipe: Recipe) -> np.ndar
 def labels_on_volume(classes: np.ndarray, grid: SliceGrid, recipe: Recipe) -> np.ndarray:
     """Class indices (slices, rows, columns[, structures]) → label values (columns, rows, slices[, structures])."""
     if not recipe.table.overlapping:
-        classes = np.array([recipe.table.background, *recipe.table.values], dtype=np.uint8)[classes]
+        classes = label_values(classes, recipe.table)
     return np.ascontiguousarray(grid.turn_back(classes))
 
 

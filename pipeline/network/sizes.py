@@ -9,6 +9,7 @@ from typing import Literal
 from ..errors import UserError
 
 Padding = Literal["valid", "same"]
+DEFAULT_TILE = 700  # one tile for a 512 x 512 slice: cheaper than the four of 444 px that would cover it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .sizes import input_side_for, output_side, reach
+from .sizes import DEFAULT_TILE, input_side_for, output_side, reach
 from .unet import OriginalUNet
-
-DEFAULT_TILE = 700  # one tile for a 512 x 512 slice: cheaper than the four of 444 px that would cover it
 
 
 class WholeSlice(nn.Module):

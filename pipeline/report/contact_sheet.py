@@ -16,7 +16,7 @@ from ..io.paths import temporary_beside
 from ..io.volume import Volume
 from ..labels import LabelTable
 from ..progress import bar
-from .overlay import SCREENS, slice_picture, window_of
+from .overlay import screen_affine, slice_picture, slices_with, window_of
 from .sheet import GREY, WHITE, font, sheet_of
 
 TILE_PX = 168
@@ -68,13 +68,11 @@ def _tile(manifest: Manifest, case: Case) -> Image.Image:
 
 def _middle_slice(image: Volume, mask: Volume, table: LabelTable) -> Image.Image:
     """The slice that halves the mask's slices, turned as on a screen, scaled into the tile."""
-    screen = np.eye(4)
-    screen[:3, :3] = np.array(SCREENS[int(np.abs(image.affine[:3, 2]).argmax())]).T
+    screen = screen_affine(image, 2)
     grey = image.array if image.array.ndim == 3 else image.array[..., 0]
     turned, affine = reordered(grey, image.affine, screen)
     labels, _ = reordered(mask.array, image.affine, screen)
-    present = (labels != 0).any(axis=3) if labels.ndim == 4 else np.isin(labels, table.values)
-    slices = np.flatnonzero(present.any(axis=(0, 1)))
+    slices = np.flatnonzero(slices_with(labels, table))
     k = int(slices[len(slices) // 2]) if slices.size else turned.shape[2] // 2
     column_mm, row_mm, _ = np.linalg.norm(affine[:3, :3], axis=0)
     aspect = float(row_mm / column_mm)

@@ -136,9 +136,7 @@ def mosaic(
 
 def _turned(image: Volume, labels: Volume, truth: Volume | None) -> _View:
     axis = _slice_axis(image)
-    columns, rows, stack = SCREENS[int(np.abs(image.affine[:3, axis]).argmax())]
-    screen = np.eye(4)
-    screen[:3, :3] = np.array([columns, rows, stack]).T
+    screen = screen_affine(image, axis)
     count = image.array.shape[axis]
     numbers = np.broadcast_to(np.arange(1, count + 1).reshape([-1 if a == axis else 1 for a in range(3)]), image.shape)
     grey = image.array if image.array.ndim == 3 else image.array[..., 0]
@@ -153,6 +151,13 @@ def _turned(image: Volume, labels: Volume, truth: Volume | None) -> _View:
     )
 
 
+def screen_affine(image: Volume, axis: int) -> np.ndarray:
+    """4x4 whose axes run as a reader of scans wants columns, rows and slices, for slices stacked along this array axis."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(SCREENS[int(np.abs(image.affine[:3, axis]).argmax())]).T
+    return affine
+
+
 def _slice_axis(image: Volume) -> int:
     """The array's axis along which slices are stacked: the coarsest one; on an even grid the one nearest to head-foot."""
     spacing = np.array(image.spacing_mm)
@@ -165,15 +170,15 @@ def _slice_axis(image: Volume) -> int:
 
 
 def _chosen(view: _View, table: LabelTable, wanted: int) -> list[int]:
-    present = _present(view.labels, table)
+    present = slices_with(view.labels, table)
     if view.truth is not None:
-        present = present | _present(view.truth, table)
+        present = present | slices_with(view.truth, table)
     found = np.flatnonzero(present)
     first, last = (int(found[0]), int(found[-1])) if found.size else (0, len(present) - 1)
     return sorted({round(place) for place in np.linspace(first, last, min(wanted, last - first + 1))})
 
 
-def _present(labels: np.ndarray, table: LabelTable) -> np.ndarray:
+def slices_with(labels: np.ndarray, table: LabelTable) -> np.ndarray:
     """(slices,): where any structure occurs."""
     if labels.ndim == 4:
         return np.asarray((labels != 0).any(axis=(0, 1, 3)))

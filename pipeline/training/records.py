@@ -11,13 +11,27 @@ from typing import Literal
 import numpy as np
 
 from ..data.case_store import StoredCase
+from ..data.slice_grid import label_values
 from ..io.paths import write_text
 from ..io.volume import Volume
 from ..labels import LabelTable
-from ..tracking.tracker import open_tracker
+from ..tracking.tracker import Tracker, open_tracker
 from .experiment import Experiment
 from .run_folder import RunFolder
 from .validation import CaseScores, metrics
+
+
+def tracker_of(folder: RunFolder) -> Tracker:
+    """The run in MLflow that belongs to a run folder: the one it began with, or a new one."""
+    experiment, manifest, fold = folder.experiment(), folder.manifest(), folder.fold
+    return open_tracker(
+        folder.path,
+        experiment="unet",
+        run_name="all cases" if fold is None else f"fold {fold}",
+        training_key=f"{experiment.digest[:24]}-{manifest.digest[:24]}",
+        training_name=experiment.name,
+        run_id=str(folder.facts().get("mlflow_run_id") or ""),
+    )
 
 
 class Records:
@@ -28,18 +42,11 @@ class Records:
         manifest = folder.manifest()
         self.table = manifest.table
         fold = folder.fold
-        facts = folder.facts()
-        self.tracker = open_tracker(
-            folder.path,
-            experiment="unet",
-            run_name="all cases" if fold is None else f"fold {fold}",
-            training_key=f"{experiment.digest[:24]}-{manifest.digest[:24]}",
-            training_name=experiment.name,
-            run_id=str(facts.get("mlflow_run_id") or ""),
-        )
+        self.tracker = tracker_of(folder)
         folder.note({"mlflow_run_id": self.tracker.run_id})
-        settings = {k: v for k, v in asdict(experiment).items() if k not in ("manifest",)}
-        self.tracker.log_parameters({**settings, "fold": "none" if fold is None else fold, "threads": facts.get("threads", 0)})
+        settings = {name: value for name, value in asdict(experiment).items() if name != "manifest"}
+        threads = folder.facts().get("threads", 0)
+        self.tracker.log_parameters({**settings, "fold": "none" if fold is None else fold, "threads": threads})
         self.tracker.log_dataset(manifest.name, manifest.digest)
         self.tracker.log_file(folder.experiment_file)
 
@@ -97,8 +104,7 @@ def _on_volume_axes(labels: np.ndarray, table: LabelTable) -> np.ndarray:
     """Class indices or channels of slices → label values (columns, rows, slices[, structures])."""
     if labels.ndim == 4:
         return labels.transpose(3, 2, 0, 1)
-    values = np.array([table.background, *table.values], dtype=np.uint8)
-    return np.asarray(values[labels]).transpose(2, 1, 0)
+    return label_values(labels, table).transpose(2, 1, 0)
 
 
 def _plain(results: Sequence[CaseScores], table: LabelTable) -> dict[str, object]:

@@ -13,7 +13,7 @@ import torch
 from ..data.case_store import StoredCase
 from ..data.slice_grid import with_neighbours
 from ..evaluation.counts import Counts, count
-from ..evaluation.scores import Scores, mean, scores
+from ..evaluation.scores import SCORES, Scores, mean, scores
 from ..labels import LabelTable
 from ..network.decide import Head, decide
 from ..network.tiling import WholeSlice
@@ -102,7 +102,7 @@ def metrics(results: Sequence[CaseScores], table: LabelTable) -> dict[str, float
     flat: dict[str, float] = {}
     dices = []
     for position, name in enumerate(table.names):
-        for measure in ("dice", "iou", "precision", "recall", "accuracy"):
+        for measure in SCORES:
             value = mean(getattr(r.scores[position], measure) for r in results).value
             if value is not None:
                 flat[f"val/{measure}/{name}"] = value
