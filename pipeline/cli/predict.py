@@ -24,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--volume", default="", metavar="V", help="which volume, where a series holds several")
     parser.add_argument("--pixel-size", type=float, metavar="MM", help="of pictures, which do not say it")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where the network runs")
-    parser.add_argument(
-        "--tile", type=int, default=DEFAULT_TILE, metavar="PX", help="largest tile: memory, not the mask"
-    )
+    parser.add_argument("--tile", type=int, default=DEFAULT_TILE, metavar="PX", help="largest tile: memory, not the mask")
 
 
 def run(arguments: argparse.Namespace) -> int:

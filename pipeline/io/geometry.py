@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +51,20 @@ def corners_mm(affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 def voxel_ml(affine: np.ndarray) -> float:
     """Volume of one voxel; a voxel of a sheared grid is a parallelepiped, so the determinant counts."""
     return float(abs(np.linalg.det(affine[:3, :3]))) / 1000.0
+
+
+def slice_axis(spacing_mm: Sequence[float], ratio: float) -> int | None:
+    """The array's axis across the slices, where the spacing shows it: the one that differs from the other two.
+
+    Args:
+        spacing_mm: of the three axes.
+        ratio: how many times coarser than the next one (or finer than both) the axis must be.
+    Returns: None on an even grid.
+    """
+    fine, middle, coarse = np.argsort(spacing_mm, kind="stable")
+    if spacing_mm[coarse] > ratio * spacing_mm[middle]:
+        return int(coarse)
+    return int(fine) if spacing_mm[middle] > ratio * spacing_mm[fine] else None
 
 
 def grid_distance_mm(affine_a: np.ndarray, affine_b: np.ndarray, shape: tuple[int, int, int]) -> float:

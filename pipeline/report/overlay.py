@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..io.geometry import slice_axis
 from ..io.orient import reordered
 from ..io.volume import Volume
 from ..labels import LabelTable
@@ -159,14 +160,11 @@ def screen_affine(image: Volume, axis: int) -> np.ndarray:
 
 
 def _slice_axis(image: Volume) -> int:
-    """The array's axis along which slices are stacked: the coarsest one; on an even grid the one nearest to head-foot."""
-    spacing = np.array(image.spacing_mm)
-    coarsest = int(spacing.argmax())
+    """The array's axis along which slices are stacked; on an even grid the one nearest to head-foot."""
     if image.shape[2] == 1 or not image.source.spacing_known:
         return 2
-    if spacing[coarsest] > ANISOTROPIC * np.delete(spacing, coarsest).max():
-        return coarsest
-    return int(np.argmax(np.abs(image.affine[2, :3] / spacing)))
+    across = slice_axis(image.spacing_mm, ANISOTROPIC)
+    return int(np.argmax(np.abs(image.affine[2, :3] / image.spacing_mm))) if across is None else across
 
 
 def _chosen(view: _View, table: LabelTable, wanted: int) -> list[int]:

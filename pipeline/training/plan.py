@@ -15,6 +15,7 @@ from ..data.load import load_image, load_label
 from ..data.manifest import Case, Manifest
 from ..data.normalise import Normalisation
 from ..data.slice_grid import Plane, Preprocessing, SliceGrid, slice_grid
+from ..io.geometry import slice_axis
 from ..network.sizes import Design, flops, input_side_for, output_side
 from ..progress import bar
 from .cores import usable_cores
@@ -130,9 +131,8 @@ def _plane(cases: Sequence[Case], looks: Sequence[_Look], reasons: dict[str, str
 
 
 def _acquired(look: _Look) -> Plane:
-    edges_mm = np.linalg.norm(look.affine[:3, :3], axis=0)
-    across = int(np.argmax(edges_mm))
-    if edges_mm[across] <= ANISOTROPIC * edges_mm.min():
+    across = slice_axis(np.linalg.norm(look.affine[:3, :3], axis=0).tolist(), ANISOTROPIC)
+    if across is None:
         if not look.dicom:  # cubes in a file whose order of axes says nothing
             return "axial"
         across = 2

@@ -114,6 +114,16 @@ def test_slices_lie_in_the_plane_in_which_they_were_acquired(tmp_path, plane, di
     assert experiment.network.padding == ("valid" if min(patch) > 300 else "same")
 
 
+@pytest.mark.parametrize(("plane", "directions"), [("axial", RAS), ("coronal", LIP)])
+def test_slices_closer_than_their_pixels_are_slices_all_the_same(tmp_path, plane, directions):
+    """Two axes are the coarsest then; the one that differs lies across the slices."""
+    manifest = write_scans(tmp_path, directions=directions, shape=(60, 70, 9), spacing_mm=(2.0, 2.0, 1.0))
+    experiment = planned(manifest).experiment
+    assert experiment.preprocessing.plane == plane
+    assert experiment.preprocessing.spacing_mm == 2.0
+    assert experiment.patch == (80, 64)
+
+
 def test_the_papers_tile_where_the_time_allows_it(tmp_path):
     manifest = write_scans(tmp_path, shape=(512, 512, 2))
     assert planned(manifest).experiment.patch == (572, 572)
