@@ -45,19 +45,27 @@ class Predictor:
         return cls(open_bundle(path), device=device, tile=tile)
 
     def predict(
-        self, source: Volume | Path | str, *, series: str = "", volume: str = "", pixel_size_mm: float | None = None
+        self,
+        source: Volume | Path | str,
+        *,
+        series: str = "",
+        volume: str = "",
+        pixel_size_mm: float | None = None,
+        accept_irregular: bool = False,
     ) -> Prediction:
         """Segment one volume.
 
         Args:
             source: a volume, or what `read_volume` reads: a DICOM folder, a zip of one, NIfTI, a picture.
-            series, volume, pixel_size_mm: as in `read_volume`; for paths only.
+            series, volume, pixel_size_mm, accept_irregular: as in `read_volume`; for paths only.
         Raises: UserError as `read_volume` does, or where the volume is not what the bundle was trained for.
         """
         started = time.monotonic()
         image = source
         if not isinstance(image, Volume):
-            image = read_volume(image, series=series, volume=volume, pixel_size_mm=pixel_size_mm)
+            image = read_volume(
+                image, series=series, volume=volume, pixel_size_mm=pixel_size_mm, accept_irregular=accept_irregular
+            )
         read = time.monotonic()
         try:
             array = segment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,16 @@ class VolumeReader(ImageReader):  # type: ignore[misc]
     Several paths for one item are stacked as channels; they must share one grid.
 
     Args:
-        series, volume, pixel_size_mm: as in `read_volume`.
+        series, volume, pixel_size_mm, accept_irregular: as in `read_volume`.
     """
 
-    def __init__(self, *, series: str = "", volume: str = "", pixel_size_mm: float | None = None) -> None:
+    def __init__(
+        self, *, series: str = "", volume: str = "", pixel_size_mm: float | None = None, accept_irregular: bool = False
+    ) -> None:
         super().__init__()
-        self.series, self.volume, self.pixel_size_mm = series, volume, pixel_size_mm
+        self._read = partial(
+            read_volume, series=series, volume=volume, pixel_size_mm=pixel_size_mm, accept_irregular=accept_irregular
+        )
 
     def verify_suffix(self, filename: Sequence[str | Path] | str | Path) -> bool:
         """Always: the kind of a file is decided by its content."""
@@ -36,7 +41,7 @@ class VolumeReader(ImageReader):  # type: ignore[misc]
 
     def get_data(self, img: tuple[Path, ...]) -> tuple[np.ndarray, dict[str, Any]]:
         """Array (columns, rows, slices[, channels]) and MONAI's metadata. Raises: UserError as `read_volume` does."""
-        volumes = [read_volume(p, series=self.series, volume=self.volume, pixel_size_mm=self.pixel_size_mm) for p in img]
+        volumes = [self._read(path) for path in img]
         first = as_channels(volumes)
         channels_last = first.array.ndim == 4
         return first.array, {

@@ -13,7 +13,14 @@ from .volume import Volume
 __all__ = ["read_label_volume", "read_volume"]
 
 
-def read_volume(path: Path | str, *, series: str = "", volume: str = "", pixel_size_mm: float | None = None) -> Volume:
+def read_volume(
+    path: Path | str,
+    *,
+    series: str = "",
+    volume: str = "",
+    pixel_size_mm: float | None = None,
+    accept_irregular: bool = False,
+) -> Volume:
     """The one volume at a path: a DICOM folder, file or zip, a NIfTI file, a grey PNG or TIFF.
 
     Args:
@@ -21,6 +28,7 @@ def read_volume(path: Path | str, *, series: str = "", volume: str = "", pixel_s
         series: for DICOM with several series: number, whole Series Instance UID or its last 8 digits.
         volume: for a series of several volumes: the name that the refusal lists (time, echo, b-value, ...).
         pixel_size_mm: for pictures, which do not say; DICOM and NIfTI carry their own.
+        accept_irregular: put a DICOM stack with holes or uneven distances on an even grid instead of refusing it.
     Returns: (columns, rows, slices[, channels]) with its affine in RAS+ mm; CT in Hounsfield units.
     Raises: UserError when there is no volume, more than one, or one that cannot be read right.
     """
@@ -31,4 +39,4 @@ def read_volume(path: Path | str, *, series: str = "", volume: str = "", pixel_s
         return read_picture(path, pixel_size_mm=pixel_size_mm)
     from .dicom.read import read_dicom  # pydicom only where it is needed
 
-    return read_dicom(path, series=series, volume=volume)
+    return read_dicom(path, series=series, volume=volume, accept_irregular=accept_irregular)

@@ -26,10 +26,11 @@ class Source:
     series_uid: str = ""
     series_number: int | None = None
     volume_name: str = ""  # what tells it from the other volumes of its series: "time 2", "b 1000"
-    slice_files: tuple[Path, ...] = ()  # one a slice, in the volume's order; DICOM only
+    slice_files: tuple[Path, ...] = ()  # one a slice of the source, along +normal; DICOM only
     sop_uids: tuple[str, ...] = ()  # one a slice
     frame_numbers: tuple[int, ...] = ()  # one a slice, from 1: which frame of its file
-    geometry: Geometry | None = None
+    geometry: Geometry | None = None  # of the source's slices, as they were acquired
+    shown_in: tuple[int, ...] = ()  # for each of the source's slices the volume's slice that holds its pixels; DICOM only
     spacing_known: bool = True  # False: a picture without a pixel size; no millimetres are claimed
     notices: tuple[Notice, ...] = ()
     files_set_aside: tuple[tuple[str, str], ...] = ()  # (file name, why)

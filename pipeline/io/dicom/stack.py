@@ -15,6 +15,7 @@ UNIT_TOLERANCE = 1e-3  # direction cosines: length 1 and perpendicular within ro
 STEEPEST_DEG = 60.0  # a step further from the normal than this is no slice stack; gantries tilt by 30 degrees at most
 STATED_FRACTION = 0.05  # Spacing Between Slices that differs from the positions by more is worth a word
 UNKNOWN_THICKNESS_MM = 1.0  # of one slice that does not say: its place is known all the same, its volume is not
+ACCEPT = "--accept-irregular puts the slices on an even grid all the same, and says so."
 HIDDEN = 6  # so many distances or files are listed in a message, then "..."
 
 
@@ -27,6 +28,10 @@ class Layout:
     geometry: Geometry
     notices: tuple[Notice, ...] = ()
     spacing_known: bool = True  # False: one slice that does not say how thick it is
+
+
+class Uneven(UserError):
+    """Holes or uneven distances: what `--accept-irregular` may put on an even grid."""
 
 
 def axes_of(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -44,19 +49,29 @@ def lay_out(frames: Sequence[Frame]) -> Layout:
     """
     for frame in frames:
         _refuse_unplaced(frame)
-    _, _, normal = axes_of(frames[0])
-    ordered = sorted(frames, key=lambda frame: float(normal @ np.array(frame.position)))
-    origins, column_steps, row_steps = (ras_from_lps(np.array(part)) for part in zip(*map(_plane, ordered), strict=True))
-    size = (frames[0].columns, frames[0].rows)
+    ordered = ordered_frames(frames)
+    origins, column_steps, row_steps = planes_of(ordered)
     if len(ordered) == 1:
         return _single(ordered[0], origins[0], column_steps[0], row_steps[0])
-    geometry, affine = fit_stack(origins, column_steps, row_steps, size)
+    geometry, affine = fit_stack(origins, column_steps, row_steps, (frames[0].columns, frames[0].rows))
     if geometry.kind == "gapped":
         raise _gapped(geometry, ordered)
     if geometry.kind == "irregular":
         raise _irregular(geometry, ordered)
     _refuse_flat(affine, ordered)
     return Layout(frames=tuple(ordered), affine=affine, geometry=geometry, notices=_stated_distance(ordered, affine))
+
+
+def ordered_frames(frames: Sequence[Frame]) -> list[Frame]:
+    """Along the normal of the first one; nothing but positions decides."""
+    _, _, normal = axes_of(frames[0])
+    return sorted(frames, key=lambda frame: float(normal @ np.array(frame.position)))
+
+
+def planes_of(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centre of the first voxel, step to the next column, step to the next row; (frames, 3) each, RAS mm."""
+    origins, column_steps, row_steps = (ras_from_lps(np.array(part)) for part in zip(*map(_plane, frames), strict=True))
+    return origins, column_steps, row_steps
 
 
 def _refuse_unplaced(frame: Frame) -> None:
@@ -106,7 +121,7 @@ def _gapped(geometry: Geometry, frames: Sequence[Frame]) -> UserError:
         for k in np.flatnonzero(multiples > 1).tolist()
     ]
     what = f"slices are missing: {_listed(holes)}, elsewhere the spacing is {usual_mm:.2f} mm"
-    return UserError(what, next="Send the series again: a gap cannot be filled by guessing.")
+    return Uneven(what, next=f"Send the series again: a gap cannot be filled by guessing. {ACCEPT}")
 
 
 def _irregular(geometry: Geometry, frames: Sequence[Frame]) -> UserError:
@@ -117,7 +132,7 @@ def _irregular(geometry: Geometry, frames: Sequence[Frame]) -> UserError:
         what = f"the slice {frames[k].name} lies {away_mm:.2f} mm from its position in line with the others"
         return UserError(what, next="A stack with a step has no single grid: send the series again.")
     what = f"the slice spacing is irregular: {_listed(_runs(lengths, frames))}"
-    return UserError(what, next="Reconstruct the series with one spacing, or split it.")
+    return Uneven(what, next=f"Reconstruct the series with one spacing, or split it. {ACCEPT}")
 
 
 def _runs(lengths: np.ndarray, frames: Sequence[Frame]) -> list[str]:
