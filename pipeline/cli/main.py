@@ -23,7 +23,7 @@ COMMANDS = {
     "evaluate": "score predictions per case and structure",
     "bundle": "package a training as a MONAI bundle",
     "predict": "segment DICOM series or NIfTI files with a bundle",
-    "convert": "write a DICOM series as NIfTI, as it was read",
+    "convert": "write a scan as NIfTI as it was read, or a mask on its grid",
     "ui": "open the MLflow page of all trainings",
 }
 

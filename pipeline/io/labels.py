@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from .nifti import looks_like_nifti, read_nifti
 from .orient import grid_difference, reordered
 from .paths import existing
 from .picture import looks_like_picture, read_picture
-from .volume import Source, Volume
+from .regrid import on_sheared_grid
+from .volume import Source, Volume, short_uid
 
 WHOLE_TOLERANCE = 1e-4  # files written as float with a scale factor miss whole numbers by less
 
@@ -54,22 +56,37 @@ def _on_grid(path: Path, like: Volume) -> Volume:
     """One mask file as whole numbers, its axes turned into the order of `like`."""
     if looks_like_nifti(path):
         mask = read_nifti(path)
-        array, affine = reordered(_whole(mask.array, path), mask.affine, like.affine)
-        difference = grid_difference(array, affine, like.shape, like.affine)
+        array, affine = reordered(whole_labels(mask.array, path), mask.affine, like.affine)
+        sheared = on_sheared_grid(array, affine, like)
+        array = array if sheared is None else sheared
+        difference = "" if sheared is not None else grid_difference(array, affine, like.shape, like.affine)
     else:
         mask = read_picture(path, as_labels=True)
-        array = _whole(mask.array, path)
+        array = whole_labels(mask.array, path)
         difference = "" if array.shape == like.shape else f"the size is {array.shape} instead of {like.shape}"
         if like.source.kind not in ("picture", "array"):
             difference = difference or f"a picture has no place in mm, and {like.source.path.name} has one"
     if difference:
         what = f"the mask does not lie on the grid of {like.source.path.name}: {difference}"
-        raise UserError(what, where=path, next="Resample the mask to the image's grid, without interpolating its values.")
+        raise UserError(what, where=path, next=_remedy(path, mask, like))
     source = Source(path=path, kind=mask.source.kind, spacing_known=like.source.spacing_known, notices=mask.source.notices)
     return Volume(array=np.ascontiguousarray(array), affine=like.affine, source=source)
 
 
-def _whole(array: np.ndarray, path: Path) -> np.ndarray:
+def _remedy(path: Path, mask: Volume, like: Volume) -> str:
+    """The command that puts the mask onto the image's grid, ready to be typed, where there is one."""
+    image = like.source
+    if mask.source.kind != "nifti" or image.kind not in ("nifti", "dicom"):
+        return "Give the mask of this image: same size, same place."
+    words = ["unet", "convert", str(path), "OUT.nii.gz", "--like", str(image.path)]
+    if image.kind == "dicom":
+        words += ["--series", short_uid(image.series_uid)]
+        words += ["--volume", image.volume_name] if image.volume_name else []
+        words += ["--accept-irregular"] if any(notice.code == "evened" for notice in image.notices) else []
+    return f"If it was drawn on the same anatomy, type: {shlex.join(words)}"
+
+
+def whole_labels(array: np.ndarray, path: Path) -> np.ndarray:
     """Floats that are whole numbers become such. Raises: UserError with the first fractional value and how many there are."""
     if array.dtype.kind in "iu":
         return array

@@ -6,7 +6,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -89,8 +89,7 @@ def write_nifti(volume: Volume, path: Path | str) -> None:
         or whole numbers are too large for 32 bits.
     """
     path = Path(path)
-    if not path.name.endswith((".nii.gz", ".nii")):
-        raise UserError(f"'{path.name}' does not end in .nii.gz or .nii", where=path, next="Use one of these endings.")
+    refuse_other_ending(path)
     shear_mm = shear_distance_mm(volume.affine, volume.shape)
     if shear_mm > SHEAR_MM:
         raise UserError(
@@ -99,16 +98,25 @@ def write_nifti(volume: Volume, path: Path | str) -> None:
             next="Resample it to a right-angled grid first (pipeline.io.regrid.orthogonal).",
         )
     array = _storable(volume.array, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path, ".nii.gz" if path.name.endswith(".gz") else ".nii")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _write(array, volume.affine, temporary)
         _verify(temporary, array, volume.affine, SAME_CORNER_MM + shear_mm)
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"cannot be written ({error.strerror})", where=path, next="Is the disk full?") from error
+        raise UserError(
+            f"cannot be written ({error.strerror})", where=path, next="Choose another place, or make room."
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # not even a place to look for it
+            temporary.unlink(missing_ok=True)
+
+
+def refuse_other_ending(path: Path) -> None:
+    """Raises: UserError for a name that `write_nifti` does not take."""
+    if not path.name.endswith((".nii.gz", ".nii")):
+        raise UserError(f"'{path.name}' does not end in .nii.gz or .nii", where=path, next="Use one of these endings.")
 
 
 @contextmanager

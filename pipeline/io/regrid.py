@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import Notice
 from .geometry import SHEAR_MM, shear_distance_mm
+from .orient import grid_difference
 from .volume import Volume
 
 AIR_HU = -1024
@@ -30,26 +31,54 @@ def orthogonal(volume: Volume, *, labels: bool = False, outside: float | None = 
         return volume
     columns, rows, slices = volume.shape
     axes = volume.affine[:3, :3]
-    normal = np.cross(axes[:, 0], axes[:, 1])
-    normal /= np.linalg.norm(normal)
-    distance_mm = float(axes[:, 2] @ normal)
-    # the part of the step that lies in the plane, in voxels of the plane
-    per_slice, *_ = np.linalg.lstsq(axes[:, :2], axes[:, 2] - distance_mm * normal, rcond=None)
-    shifts = np.arange(slices)[:, None] * per_slice  # (slices, 2)
-    low = np.floor(shifts.min(axis=0) + WHOLE_SHIFT).astype(int)
-    high = np.ceil(shifts.max(axis=0) - WHOLE_SHIFT).astype(int)
+    shifts, step_mm, low, high = _shifts(volume)
     shape = (columns + high[0] - low[0], rows + high[1] - low[1], *volume.array.shape[2:])
     fill = outside if outside is not None else _outside(volume, labels)
     result = np.full(shape, fill, dtype=volume.array.dtype)
     for k in range(slices):
         result[:, :, k] = _moved(volume.array[:, :, k], shifts[k] - low, shape[:2], labels, fill)
     affine = np.eye(4)
-    affine[:3, :2], affine[:3, 2] = axes[:, :2], distance_mm * normal
+    affine[:3, :2], affine[:3, 2] = axes[:, :2], step_mm
     affine[:3, 3] = volume.affine[:3, 3] + axes[:, :2] @ low
     sentence = f"the slices are sheared by {np.linalg.norm(axes[:, :2] @ shifts[-1]):.1f} mm: each was moved in its own plane"
     notice = Notice(code="sheared", sentence=sentence)
     source = replace(volume.source, notices=(*volume.source.notices, notice))
     return Volume(array=result, affine=affine, modality=volume.modality, source=source)
+
+
+def on_sheared_grid(array: np.ndarray, affine: np.ndarray, like: Volume) -> np.ndarray | None:
+    """Labels on the right-angled grid of a sheared volume, taken back to its own slices; the inverse of `orthogonal`.
+
+    Args:
+        array, affine: the labels, (columns, rows, slices[, channels]), with axes in the order of `like`.
+        like: the sheared volume.
+    Returns: labels of the shape of `like`; None where `like` is right-angled, or the labels lie on another grid.
+    """
+    if shear_distance_mm(like.affine, like.shape) <= SHEAR_MM:
+        return None
+    shifts, step_mm, low, high = _shifts(like)
+    columns, rows, slices = like.shape
+    wanted = like.affine.copy()
+    wanted[:3, 2], wanted[:3, 3] = step_mm, like.affine[:3, 3] + like.affine[:3, :2] @ low
+    if grid_difference(array, affine, (columns + int(high[0] - low[0]), rows + int(high[1] - low[1]), slices), wanted):
+        return None
+    whole = np.rint(shifts - low).astype(int)
+    planes = [array[i : i + columns, j : j + rows, k] for k, (i, j) in enumerate(whole.tolist())]
+    return np.stack(planes, axis=2)
+
+
+def _shifts(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Each slice's own shift in voxels of the plane (slices, 2), the step along the normal in mm, lowest and highest shift."""
+    axes = volume.affine[:3, :3]
+    normal = np.cross(axes[:, 0], axes[:, 1])
+    normal /= np.linalg.norm(normal)
+    step_mm = float(axes[:, 2] @ normal) * normal
+    # the part of the step that lies in the plane, in voxels of the plane
+    per_slice, *_ = np.linalg.lstsq(axes[:, :2], axes[:, 2] - step_mm, rcond=None)
+    shifts = np.arange(volume.shape[2])[:, None] * per_slice
+    low = np.floor(shifts.min(axis=0) + WHOLE_SHIFT).astype(int)
+    high = np.ceil(shifts.max(axis=0) - WHOLE_SHIFT).astype(int)
+    return shifts, step_mm, low, high
 
 
 def _outside(volume: Volume, labels: bool) -> float:

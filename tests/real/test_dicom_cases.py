@@ -80,6 +80,6 @@ def test_several_volumes_are_listed_and_each_can_be_named(
         series = re.search(r"\((\d+)\)", row)
         name = re.search(r'volume "(.+)"', row)
         words = ["--series", series[1] if series else "", *(["--volume", name[1]] if name else [])]
-        assert main(["convert", folder, str(out), *words]) == 0
+        assert main(["convert", folder, str(out), "--overwrite", *words]) == 0
         matched += [k for k in range(len(rows)) if verdict(case, out, k) == "exact"]
     assert sorted(matched) == list(range(len(rows)))
