@@ -12,7 +12,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from pipeline.errors import UserError
-from pipeline.io.dicom.pixels import DECODERS
+from pipeline.io.dicom.decoder import DECODERS
 from pipeline.io.read import read_volume
 
 PLACED = noise().transpose(2, 1, 0)  # (columns, rows, slices)

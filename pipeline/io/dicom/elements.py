@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from .quiet import quiet
 
@@ -18,22 +18,26 @@ class Damaged(Exception):
     """A file that starts as DICOM and cannot be read on."""
 
 
-def read_header(path: Path, *, force: bool = False) -> Dataset:
-    """Everything before the pixels. Raises: Damaged with a short reason, for whatever is wrong with the file."""
-    return _read(path, force=force, stop_before_pixels=True)
+def read_header(stream: IO[bytes], *, force: bool = False) -> Dataset:
+    """Everything before the pixels, where the stream then stands (unless it is deflated).
+
+    Raises: Damaged with a short reason, for whatever is wrong with the file.
+    """
+    return _read(stream, force=force, stop_before_pixels=True)
 
 
 def read_whole(path: Path) -> Dataset:
     """The whole object. Raises: Damaged with a short reason, for whatever is wrong with the file."""
-    return _read(path, force=True, stop_before_pixels=False)
+    with path.open("rb") as stream:
+        return _read(stream, force=True, stop_before_pixels=False)
 
 
-def _read(path: Path, *, force: bool, stop_before_pixels: bool) -> Dataset:
+def _read(stream: IO[bytes], *, force: bool, stop_before_pixels: bool) -> Dataset:
     from pydicom import dcmread
 
     try:
         with quiet():
-            return dcmread(path, force=force, stop_before_pixels=stop_before_pixels)
+            return dcmread(stream, force=force, stop_before_pixels=stop_before_pixels)
     except MemoryError as error:
         raise Damaged("an element claims more than the memory holds") from error
     except Exception as error:  # a damaged file makes the parser raise whatever it meets: struct, zlib, key, recursion, ...

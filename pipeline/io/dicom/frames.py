@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 COMPONENTS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}
 MAPS = {"FIELD_MAP": "field map", "FIELD MAP": "field map", "VELOCITY MAP": "velocity map", "VELOCITY": "velocity map"}
+SHORTEST_NAME = 3  # shorter parts of a name are found in any text
 LOCALIZERS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW")
 
 
@@ -27,6 +29,8 @@ class Frame:
     sop_uid: str
     series_uid: str
     series_number: int | None
+    study_uid: str = ""
+    description: str = ""  # of the series, '' where it holds the patient's name, ID or birth date
     frame_of_reference_uid: str
     modality: str
     transfer_syntax: str
@@ -45,6 +49,8 @@ class Frame:
     padding: tuple[float, float] | None  # stored values that mean "no data", from and to
     modality_lut: bool = False  # values go through a table instead of slope and intercept
     lossy: bool = False  # the object says that its pixels went through lossy compression
+    high_bit: int = 0  # the highest of the stored bits
+    pixels_at: int = 0  # byte of the file where the element with the pixels begins; 0: not known (deflated)
     # the place
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
@@ -98,9 +104,9 @@ class Frame:
         return ", ".join(name for name, value in names.items() if value is None)
 
 
-def frames_of(dataset: Dataset, path: Path, *, patient: str) -> list[Frame]:
+def frames_of(dataset: Dataset, path: Path, *, patient: str, pixels_at: int = 0) -> list[Frame]:
     """All frames of one image object, in its own order. Raises: Damaged when the functional groups do not match the frames."""
-    base = _from_top(dataset, path, patient)
+    base = replace(_from_top(dataset, path, patient), pixels_at=pixels_at)
     per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
     if not per_frame:
         # a multi-frame object without functional groups has one position at most: its frames share nothing we could trust
@@ -121,6 +127,8 @@ def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
         sop_uid=text(dataset, "SOPInstanceUID"),
         series_uid=text(dataset, "SeriesInstanceUID"),
         series_number=_whole(number(dataset, "SeriesNumber")),
+        study_uid=text(dataset, "StudyInstanceUID"),
+        description=_description(dataset),
         frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
         modality=modality,
         transfer_syntax=text(getattr(dataset, "file_meta", None) or dataset, "TransferSyntaxUID"),
@@ -133,6 +141,7 @@ def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
         bits_allocated=integer(dataset, "BitsAllocated"),
         bits_stored=integer(dataset, "BitsStored") or integer(dataset, "BitsAllocated"),
         signed=integer(dataset, "PixelRepresentation") == 1,
+        high_bit=integer(dataset, "HighBit", integer(dataset, "BitsStored") - 1),
         slope=1.0 if slope is None else slope,
         intercept=number(dataset, "RescaleIntercept") or 0.0,
         padding=None
@@ -158,6 +167,16 @@ def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
         or text(dataset, "AcquisitionDate") + text(dataset, "AcquisitionTime"),
         instance_number=_whole(number(dataset, "InstanceNumber")),
     )
+
+
+def _description(dataset: Dataset) -> str:
+    """The series' description in one line; '' where it holds a part of the patient's name, ID or date of birth."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in text(dataset, "SeriesDescription")).split())
+    if not words:
+        return ""
+    known = ' '.join(text(dataset, keyword) for keyword in ('PatientName', 'PatientID', 'PatientBirthDate'))
+    secrets = re.split(r"[\s^=]+", known.lower())
+    return "" if any(len(s) >= SHORTEST_NAME and s in words.lower() for s in secrets) else words
 
 
 def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None) -> Frame:

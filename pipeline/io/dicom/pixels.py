@@ -1,42 +1,28 @@
-"""Decode the pixels of frames and bring them to modality values (HU for CT). Knows nothing of where they lie."""
+"""The pixels of frames as modality values (HU for CT). Knows nothing of where they lie."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import Notice, UserError
 from ...progress import bar
-from .elements import Damaged, get, read_whole
+from .decoder import DECODERS
+from .elements import Damaged, read_header
 from .frames import Frame
+from .native import NATIVE, frame_bytes, native_frames, truncated
 from .quiet import quiet
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
+from .workers import WORKERS, Died, usable_workers
 
 AIR_HU = -1024
 MOST_FRAME_PIXELS = 2**28  # 16384 x 16384: a larger claim in a packed file is refused before memory is taken
-NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
-# transfer syntax → pydicom's plug-ins for it in our order; the first that decodes is taken
-DECODERS: dict[str, tuple[str, ...]] = {
-    "1.2.840.10008.1.2.5": ("pydicom",),  # RLE
-    "1.2.840.10008.1.2.4.50": ("gdcm", "pillow"),  # JPEG baseline, lossy
-    "1.2.840.10008.1.2.4.51": ("gdcm", "pillow"),  # JPEG extended, lossy
-    "1.2.840.10008.1.2.4.57": ("gdcm",),  # JPEG lossless, process 14
-    "1.2.840.10008.1.2.4.70": ("gdcm",),  # JPEG lossless, selection value 1
-    "1.2.840.10008.1.2.4.80": ("gdcm", "pyjpegls"),  # JPEG-LS
-    "1.2.840.10008.1.2.4.81": ("gdcm", "pyjpegls"),  # JPEG-LS near-lossless
-    "1.2.840.10008.1.2.4.90": ("pylibjpeg", "gdcm", "pillow"),  # JPEG 2000 lossless
-    "1.2.840.10008.1.2.4.91": ("pylibjpeg", "gdcm", "pillow"),  # JPEG 2000
-    "1.2.840.10008.1.2.4.201": ("pylibjpeg",),  # HTJ2K lossless
-    "1.2.840.10008.1.2.4.202": ("pylibjpeg",),  # HTJ2K lossless, RPCL
-    "1.2.840.10008.1.2.4.203": ("pylibjpeg",),  # HTJ2K
-}
 LOSSY = tuple("1.2.840.10008.1.2.4." + ending for ending in ("50", "51", "81", "91", "203"))
+FRAMES_A_JOB = 16  # of one file: few enough to keep all cores busy, enough to open the file seldom
+SEND_AGAIN = "The file is damaged: send it again."
 
 
 def read_stack(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[Notice, ...]]:
@@ -48,28 +34,70 @@ def read_stack(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[Notice, ...]]
         notices about padding and lossy compression.
     Raises: UserError that names the file when pixels are missing, damaged or in a form no decoder knows.
     """
-    files = _by_file(frames)
-    for file, slices in files.items():
-        _refuse_impossible(file, frames[slices[0]])
-    array, padded = _room(frames), 0
-    for file, slices in bar(files.items(), title="pixels", total=len(files), unit="files"):
-        wanted = [frames[k] for k in slices]
-        for k, (values, padding_count) in zip(slices, _modality_values(file, wanted), strict=True):
-            array[:, :, k] = values.T
-            padded += padding_count
+    jobs = _jobs(frames)
+    for job in jobs:
+        _refuse_impossible(frames[job[0]])
+    array = _room(frames)
+
+    def fill(job: list[int]) -> int:
+        wanted = [frames[k] for k in job]
+        stored = stored_frames(wanted[0].file, wanted)
+        return sum(_put_values(plane, frame, array[:, :, k].T) for k, frame, plane in zip(job, wanted, stored, strict=True))
+
+    with quiet(), ThreadPoolExecutor(usable_workers()) as pool:
+        done = pool.map(fill, jobs)
+        try:
+            padded = sum(bar(done, title="pixels", total=len(jobs), unit="files"))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # after an error nobody waits for the rest
     return array, _notices(frames, padded)
 
 
 def pixel_digest(frame: Frame) -> str:
     """A hash of the stored pixels with their scale: equal for one image sent twice, however it is packed."""
     stored = next(stored_frames(frame.file, [frame]))
-    return hashlib.sha256(stored.tobytes() + repr((frame.slope, frame.intercept)).encode()).hexdigest()
+    whole = stored.astype(np.int64) if stored.dtype.kind in "iu" else stored
+    return hashlib.sha256(whole.tobytes() + repr((frame.slope, frame.intercept)).encode()).hexdigest()
 
 
 def stored_frames(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
     """Stored values (rows, columns) of some frames of one file, only the stored bits, sign extended."""
-    for stored, _ in _decoded(file, frames):
-        yield stored
+    _refuse_impossible(frames[0])
+    packed = frames[0].transfer_syntax in DECODERS
+    for frame, pixels in zip(frames, (_unpacked if packed else native_frames)(file, frames), strict=True):
+        if pixels.shape != (frame.rows, frame.columns):
+            what = f"the decoded pixels are {pixels.shape}, the header says {(frame.rows, frame.columns)}"
+            raise UserError(what, where=frame.name, next=SEND_AGAIN)
+        yield _stored_bits(pixels, frame)
+
+
+def _jobs(frames: Sequence[Frame]) -> list[list[int]]:
+    """Positions in the stack, those of one file together, in portions."""
+    files: dict[Path, list[int]] = {}
+    for k, frame in enumerate(frames):
+        files.setdefault(frame.file, []).append(k)
+    return [slices[k : k + FRAMES_A_JOB] for slices in files.values() for k in range(0, len(slices), FRAMES_A_JOB)]
+
+
+def _unpacked(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
+    """Compressed frames, by a process that may crash."""
+    first, worker = frames[0], WORKERS.take()
+    name = first.name
+    try:
+        answers = worker.frames(file, [f.index for f in frames], frame_bytes(first))
+        for frame, answer in zip(frames, answers, strict=True):
+            name = frame.name
+            if isinstance(answer, str):
+                raise UserError(answer, where=name, next="Send the file again.")
+            yield answer
+    except Died as death:
+        what = f"the decoder of {first.transfer_syntax} broke down on the pixels ({death})"
+        raise UserError(what, where=name, next=SEND_AGAIN) from death
+    except BaseException:
+        worker.end()  # answers that nobody takes would be the next one's
+        raise
+    else:
+        WORKERS.give_back(worker)
 
 
 def _room(frames: Sequence[Frame]) -> np.ndarray:
@@ -80,13 +108,6 @@ def _room(frames: Sequence[Frame]) -> np.ndarray:
         size_gb = float(np.prod(shape, dtype=np.float64)) * kind.itemsize / 1e9
         what = f"{shape[0]} x {shape[1]} x {shape[2]} voxels need {size_gb:.0f} GB of memory"
         raise UserError(what, where=frames[0].name, next="Read it on a larger machine.") from error
-
-
-def _by_file(frames: Sequence[Frame]) -> dict[Path, list[int]]:
-    files: dict[Path, list[int]] = {}
-    for k, frame in enumerate(frames):
-        files.setdefault(frame.file, []).append(k)
-    return files
 
 
 def _result_type(frames: Sequence[Frame]) -> type[np.generic]:
@@ -101,106 +122,71 @@ def _result_type(frames: Sequence[Frame]) -> type[np.generic]:
     return np.int16
 
 
-def _modality_values(file: Path, frames: Sequence[Frame]) -> Iterator[tuple[np.ndarray, int]]:
-    """Per frame the values (rows, columns) and how many of them are padding."""
+def _put_values(stored: np.ndarray, frame: Frame, values: np.ndarray) -> int:
+    """Modality values of one frame into `values` (rows, columns); how many of them are padding."""
+    if frame.modality_lut:
+        values[...] = _looked_up(stored, frame)
+    elif frame.slope == 1 and float(frame.intercept).is_integer() and stored.dtype.kind in "iu":
+        np.add(stored, int(frame.intercept), out=values, dtype=np.int64 if stored.itemsize > 2 else np.int32, casting="unsafe")
+    else:
+        values[...] = stored.astype(np.float64) * frame.slope + frame.intercept
+    if frame.padding is None:
+        return 0
+    padding = (stored >= frame.padding[0]) & (stored <= frame.padding[1])
+    if frame.modality == "CT":
+        # some writers pad with a value that would read as bone; anything below air is harmless and stays as stored
+        values[padding & (values > AIR_HU)] = AIR_HU
+    return int(padding.sum())
+
+
+def _looked_up(stored: np.ndarray, frame: Frame) -> np.ndarray:
+    """Through the file's own table (PS3.3 C.11.1)."""
     from pydicom.pixels import apply_modality_lut
 
-    for frame, (stored, dataset) in zip(frames, _decoded(file, frames), strict=True):
-        if frame.modality_lut:
-            values = apply_modality_lut(stored, dataset)
-        elif frame.slope == 1 and float(frame.intercept).is_integer() and stored.dtype.kind in "iu":
-            values = stored.astype(np.int32) + int(frame.intercept)
-        else:
-            values = stored.astype(np.float64) * frame.slope + frame.intercept
-        count = 0
-        if frame.padding is not None:
-            padding = (stored >= frame.padding[0]) & (stored <= frame.padding[1])
-            count = int(padding.sum())
-            if frame.modality == "CT":
-                # some writers pad with a value that would read as bone; anything below air is harmless and stays as stored
-                values = np.where(padding & (values > AIR_HU), AIR_HU, values)
-        yield values, count
-
-
-def _decoded(file: Path, frames: Sequence[Frame]) -> Iterator[tuple[np.ndarray, Dataset]]:
-    first = frames[0]
-    _refuse_impossible(file, first)
     try:
-        dataset = read_whole(file)
-    except Damaged as error:
-        raise UserError(f"the file is damaged ({error})", where=file.name, next="Send or copy it again.") from error
-    _refuse_short(file, first, dataset)
-    for frame in frames:
-        pixels = _decode(dataset, frame)
-        if pixels.shape != (frame.rows, frame.columns):
-            what = f"the decoded pixels are {pixels.shape}, the header says {(frame.rows, frame.columns)}"
-            raise UserError(what, where=frame.name, next="The file is damaged: send it again.")
-        yield _stored_bits(pixels, frame), dataset
+        with frame.file.open("rb") as stream:
+            return np.asarray(apply_modality_lut(stored, read_header(stream, force=True)))
+    except (Damaged, KeyError, ValueError, IndexError, AttributeError, NotImplementedError) as error:
+        raise UserError("the modality table (ModalityLUTSequence) is damaged", where=frame.name, next=SEND_AGAIN) from error
 
 
-def _refuse_impossible(file: Path, frame: Frame) -> None:
+def _refuse_impossible(frame: Frame) -> None:
     """Judges the claims of the header before any memory is taken."""
+    file = frame.file
     if frame.transfer_syntax not in (*DECODERS, *NATIVE, ""):
         known = "uncompressed, RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K are read"
         what = f"no decoder for the transfer syntax {frame.transfer_syntax} ({known})"
         raise UserError(what, where=frame.name, next="Send the series uncompressed.")
     if frame.rows < 1 or frame.columns < 1 or frame.bits_allocated not in (8, 16, 32, 64):
         what = f"the header claims {frame.columns} x {frame.rows} pixels of {frame.bits_allocated} bits"
-        raise UserError(what, where=file.name, next="The file is damaged: send it again.")
+        raise UserError(what, where=file.name, next=SEND_AGAIN)
     if not 1 <= frame.bits_stored <= frame.bits_allocated:
         what = f"{frame.bits_stored} bits stored in {frame.bits_allocated} bits allocated"
-        raise UserError(what, where=file.name, next="The file is damaged: send it again.")
+        raise UserError(what, where=file.name, next=SEND_AGAIN)
+    if frame.high_bit != frame.bits_stored - 1:
+        what = f"the highest bit is {frame.high_bit}, with {frame.bits_stored} bits stored it must be {frame.bits_stored - 1}"
+        raise UserError(what, where=file.name, next="Export the series again: which bits are the value is not clear.")
     if frame.transfer_syntax in DECODERS and frame.rows * frame.columns > MOST_FRAME_PIXELS:
-        raise UserError(f"the header claims {frame.columns} x {frame.rows} pixels in one frame", where=file.name)
-    if frame.transfer_syntax in NATIVE and frame.transfer_syntax != NATIVE[2]:
-        _refuse_shorter_than(file, frame, file.stat().st_size)
-
-
-def _refuse_short(file: Path, frame: Frame, dataset: Dataset) -> None:
-    data = next((d for d in (get(dataset, k) for k in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")) if d), None)
-    if not isinstance(data, bytes):
-        raise UserError("there are no pixels in the file (truncated?)", where=file.name, next="Send or copy it again.")
-    if frame.transfer_syntax not in DECODERS:
-        _refuse_shorter_than(file, frame, len(data))
-
-
-def _refuse_shorter_than(file: Path, frame: Frame, available: int) -> None:
-    expected = frame.rows * frame.columns * frame.frame_count * frame.bits_allocated // 8
-    if available < expected:
-        what = f"the pixels are truncated: {available} of {expected} bytes are there"
-        raise UserError(what, where=file.name, next="The file is incomplete: send or copy it again.")
-
-
-def _decode(dataset: Dataset, frame: Frame) -> np.ndarray:
-    from pydicom.pixels import get_decoder
-
-    uid = frame.transfer_syntax or NATIVE[0]  # a data set without group 0002
-    reasons = []
-    for plugin in DECODERS.get(uid, ("",)):  # '' lets pydicom unpack plain pixels itself
-        try:
-            with quiet():
-                found, _ = get_decoder(uid).as_array(dataset, index=frame.index, raw=True, decoding_plugin=plugin)
-            return np.asarray(found)
-        except MemoryError:
-            raise
-        except Exception as error:  # each library has its own errors for a damaged stream; the next one may read it
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            reasons.append(f"{plugin}: {reason}" if plugin else reason)
-    name = get_decoder(uid).UID.name
-    raise UserError(
-        f"the pixels ({name}) cannot be decoded: {'; '.join(reasons)}", where=frame.name, next="Send the file again."
-    )
+        raise UserError(
+            f"the header claims {frame.columns} x {frame.rows} pixels in one frame", where=file.name, next=SEND_AGAIN
+        )
+    if frame.pixels_at and frame.transfer_syntax not in DECODERS:
+        expected, available = frame_bytes(frame) * frame.frame_count, file.stat().st_size - frame.pixels_at
+        if available < expected:
+            raise truncated(frame, max(available, 0), expected)
 
 
 def _stored_bits(pixels: np.ndarray, frame: Frame) -> np.ndarray:
     """Bits above Bits Stored are not part of the value (PS3.5 8.1.1): mask them, or extend the sign."""
-    unused = frame.bits_allocated - frame.bits_stored
-    if pixels.dtype.kind not in "iu" or unused == 0 or frame.bits_allocated > 32:
+    if pixels.dtype.kind not in "iu":
         return pixels
-    wide = pixels.astype(np.int64) & (2**frame.bits_stored - 1)
-    if frame.signed:
-        wide = np.where(wide >= 2 ** (frame.bits_stored - 1), wide - 2**frame.bits_stored, wide)
-    return np.asarray(wide, dtype=np.int32 if frame.bits_stored < 32 or frame.signed else np.uint32)
+    width = 8 * pixels.itemsize
+    unused = width - frame.bits_stored
+    kind = np.dtype(f"{'i' if frame.signed else 'u'}{pixels.itemsize}")
+    pixels = pixels.view(kind)
+    if unused <= 0:
+        return pixels
+    return (pixels << unused) >> unused
 
 
 def _notices(frames: Sequence[Frame], padded: int) -> tuple[Notice, ...]:

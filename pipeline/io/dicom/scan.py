@@ -6,17 +6,19 @@ import hashlib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from ...progress import bar
 from .elements import Damaged, items, read_header, text
 from .frames import Frame, frames_of, has_pixels
+from .quiet import quiet
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 MOST_UNPACKED_BYTES = 2**31  # of a deflated file; more is an attack, not an image
+PREAMBLE, HEAD = 132, 4096  # bytes that tell DICOM from other files; that hold group 0002
 CLASSES = "1.2.840.10008.5.1.4.1.1."
 # beginning of the SOP class → what it is; the first that fits counts
 KINDS: dict[str, str] = {
@@ -63,33 +65,42 @@ def scan(root: Path) -> Scan:
     frames: list[Frame] = []
     labels: list[LabelObject] = []
     aside: list[tuple[str, str]] = []
-    for file in bar(files, title="headers", total=len(files), unit="files"):
-        name = str(file.relative_to(root)) if file != root else file.name
-        try:
-            dataset = _header(file)
-            why = "not DICOM" if dataset is None else _kind(dataset)
-            if file.stat().st_size == 0:
-                why = "empty file"
-            if dataset is not None and why in ("segmentation", "structures"):
-                labels.append(_label_object(dataset, file, why))
-            if dataset is not None and not why:
-                frames += frames_of(dataset, file, patient=patient_of(dataset))
-        except Damaged as error:
-            why = f"damaged DICOM file ({error})"
-        except OSError as error:
-            why = f"unreadable ({error.strerror})"
-        if why:
-            aside.append((name, why))
+    with quiet():
+        for file in bar(files, title="headers", total=len(files), unit="files"):
+            why = _take(file, frames, labels)
+            if why:
+                aside.append((str(file.relative_to(root)) if file != root else file.name, why))
     return Scan(root=root, frames=tuple(frames), label_objects=tuple(labels), set_aside=tuple(aside))
+
+
+def _take(file: Path, frames: list[Frame], labels: list[LabelObject]) -> str:
+    """Adds what the file holds to the lists. Returns: '' for an image, else why the file is set aside."""
+    try:
+        dataset, pixels_at = _header(file)
+        if dataset is None:
+            return "not DICOM" if file.stat().st_size else "empty file"
+        why = _kind(dataset)
+        if why in ("segmentation", "structures"):
+            labels.append(_label_object(dataset, file, why))
+        if not why:
+            frames += frames_of(dataset, file, patient=patient_of(dataset), pixels_at=pixels_at)
+    except Damaged as error:
+        return f"damaged DICOM file ({error})"
+    except OSError as error:
+        return f"unreadable ({error.strerror})"
+    return why
 
 
 def looks_like_dicom(path: Path) -> bool:
     """Whether the file begins as DICOM does, with or without the preamble."""
     try:
         with path.open("rb") as stream:
-            head = stream.read(132)
+            return _begins_as_dicom(stream.read(PREAMBLE))
     except OSError:
         return False
+
+
+def _begins_as_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM" or head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08", b"\x00\x02")
 
 
@@ -99,40 +110,39 @@ def patient_of(dataset: Dataset) -> str:
     return "P" + hashlib.sha256(identity.encode()).hexdigest()[:8]
 
 
-def _header(file: Path) -> Dataset | None:
-    """The header, None for what is not DICOM. Raises: Damaged for what begins as DICOM and breaks off."""
-    if not looks_like_dicom(file):
-        return None
+def _header(file: Path) -> tuple[Dataset | None, int]:
+    """The header, None for what is not DICOM, and where the pixels begin. Raises: Damaged for what breaks off in between."""
     with file.open("rb") as stream:
-        preamble = stream.read(132)[128:] == b"DICM"
-    _refuse_bomb(file)
-    dataset = read_header(file, force=not preamble)
-    if not text(dataset, "SOPClassUID") and not text(dataset, "MediaStorageSOPClassUID"):
-        meta = getattr(dataset, "file_meta", None)
-        if meta is None or not text(meta, "MediaStorageSOPClassUID"):
-            if preamble:
-                raise Damaged("cut off before the SOP class")
-            return None
-    return dataset
+        head = stream.read(HEAD)
+        if not _begins_as_dicom(head):
+            return None, 0
+        deflated = _refuse_bomb(head, stream)
+        stream.seek(0)
+        preamble = head[128:132] == b"DICM"
+        dataset = read_header(stream, force=not preamble)
+        pixels_at = 0 if deflated else stream.tell()
+    if not text(dataset, "SOPClassUID") and not text(getattr(dataset, "file_meta", dataset), "MediaStorageSOPClassUID"):
+        if preamble:
+            raise Damaged("cut off before the SOP class")
+        return None, 0
+    return dataset, pixels_at
 
 
-def _refuse_bomb(file: Path) -> None:
-    """A deflated data set is unpacked whole by the parser: count first, in bounded memory."""
-    with file.open("rb") as stream:
-        head = stream.read(4096)
-        start = head.find(DEFLATED.encode())
-        if start < 0 or head[start - 8 : start - 4] != b"\x02\x00\x10\x00":
-            return
-        stream.seek(144 + int.from_bytes(head[140:144], "little"))  # behind group 0002
-        unpacker, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while total <= MOST_UNPACKED_BYTES:
-            chunk = unpacker.unconsumed_tail or stream.read(2**16)
-            if not chunk or unpacker.eof:
-                return
-            try:
-                total += len(unpacker.decompress(chunk, 2**20))
-            except zlib.error as error:
-                raise Damaged("the deflated part is broken") from error
+def _refuse_bomb(head: bytes, stream: IO[bytes]) -> bool:
+    """A deflated data set is unpacked whole by the parser: count first, in bounded memory. Returns: whether it is deflated."""
+    start = head.find(DEFLATED.encode())
+    if start < 0 or head[start - 8 : start - 4] != b"\x02\x00\x10\x00":
+        return False
+    stream.seek(144 + int.from_bytes(head[140:144], "little"))  # behind group 0002
+    unpacker, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while total <= MOST_UNPACKED_BYTES:
+        chunk = unpacker.unconsumed_tail or stream.read(2**16)
+        if not chunk or unpacker.eof:
+            return True
+        try:
+            total += len(unpacker.decompress(chunk, 2**20))
+        except zlib.error as error:
+            raise Damaged("the deflated part is broken") from error
     raise Damaged(f"unpacks to more than {MOST_UNPACKED_BYTES} bytes")
 
 
