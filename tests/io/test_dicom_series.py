@@ -248,7 +248,7 @@ def test_other_files_are_set_aside_and_counted(tmp_path: Path) -> None:
     report = slice_dataset(noise()[0], (0, 0, 0), SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11", Modality="SR", number=50)
     report.save_as(folder / "report", enforce_file_format=True)
     notices = [str(n) for n in read_volume(folder).source.notices]
-    assert notices == ["set aside: 1 x empty file, 1 x not DICOM, 1 x report"]
+    assert notices[-1] == "set aside: 1 x empty file, 1 x not DICOM, 1 x report"
 
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:

@@ -99,8 +99,18 @@ def test_a_file_cut_in_its_header_is_set_aside_and_its_hole_is_named(tmp_path: P
     folder = save(volume_datasets(noise(6)), tmp_path)
     raw = (folder / "003.dcm").read_bytes()
     (folder / "003.dcm").write_bytes(raw[:140])
-    with pytest.raises(UserError, match=r"6.00 mm between 002.dcm and 004.dcm"):
+    with pytest.raises(UserError, match=r"6.00 mm between 002.dcm and 004.dcm.*not read: 003.dcm \(damaged DICOM file"):
         read_volume(folder)
+
+
+def test_a_damaged_file_beside_a_whole_series_is_named(tmp_path: Path) -> None:
+    folder = save(volume_datasets(noise(6)), tmp_path)
+    raw = (folder / "006.dcm").read_bytes()
+    (folder / "006.dcm").write_bytes(raw[:140])
+    volume = read_volume(folder)
+    assert volume.shape[2] == 5
+    notice = next(n for n in volume.source.notices if n.code == "files-broken")
+    assert "006.dcm (damaged DICOM file" in notice.sentence
 
 
 def test_a_file_without_preamble_is_read(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def _description(dataset: Dataset) -> str:
     words = " ".join("".join(c if c.isprintable() else " " for c in text(dataset, "SeriesDescription")).split())
     if not words:
         return ""
-    known = ' '.join(text(dataset, keyword) for keyword in ('PatientName', 'PatientID', 'PatientBirthDate'))
+    known = " ".join(text(dataset, keyword) for keyword in ("PatientName", "PatientID", "PatientBirthDate"))
     secrets = re.split(r"[\s^=]+", known.lower())
     return "" if any(len(s) >= SHORTEST_NAME and s in words.lower() for s in secrets) else words
 

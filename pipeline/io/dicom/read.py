@@ -10,7 +10,7 @@ from .choose import Looked, choose, located, looked_through, what_there_is
 from .evened import Evened, evened
 from .pixels import read_stack
 from .series import Candidate
-from .stack import Uneven
+from .stack import Uneven, listed
 
 
 def read_dicom(path: Path | str, *, series: str = "", volume: str = "", accept_irregular: bool = False) -> Volume:
@@ -37,7 +37,7 @@ def read_candidate(looked: Looked, chosen: Candidate, *, accept_irregular: bool 
         layout = even.layout
         array, notices = read_stack(layout.frames)
     except UserError as error:
-        raise located(error, looked.shown) from error
+        raise located(_with_broken_files(error, looked), looked.shown) from error
     if even.taken:
         array = array[:, :, list(even.taken)]
     source = Source(
@@ -52,7 +52,7 @@ def read_candidate(looked: Looked, chosen: Candidate, *, accept_irregular: bool 
         geometry=layout.geometry,
         shown_in=even.shown_in,
         spacing_known=layout.spacing_known,
-        notices=(*chosen.notices, *even.notices, *notices, *_set_aside_notice(looked)),
+        notices=(*chosen.notices, *even.notices, *notices, *_set_aside_notices(looked)),
         files_set_aside=(*looked.set_aside, *chosen.set_aside),
     )
     return Volume(array=array, affine=layout.affine, modality=layout.frames[0].modality, source=source)
@@ -73,7 +73,25 @@ def _shown(file: Path, looked: Looked) -> Path:
     return looked.shown / file.relative_to(looked.root) if looked.root != looked.shown else file
 
 
-def _set_aside_notice(looked: Looked) -> tuple[Notice, ...]:
-    if not looked.set_aside:
-        return ()
-    return (Notice(code="files-set-aside", sentence=f"set aside: {what_there_is(looked)}"),)
+def _broken(looked: Looked) -> list[str]:
+    """Files that may have been slices: damaged, never finished, or without permission."""
+    kinds = ("damaged DICOM file", "unreadable", "empty file")
+    return [f"{name} ({why})" for name, why in looked.set_aside if why.startswith(kinds)]
+
+
+def _with_broken_files(error: UserError, looked: Looked) -> UserError:
+    """The same refusal with the files that could not be read: one of them may be what is missing."""
+    broken = _broken(looked)
+    if not broken:
+        return error
+    return UserError(f"{error.what}; not read: {listed(broken)}", where=error.where, next=error.next)
+
+
+def _set_aside_notices(looked: Looked) -> tuple[Notice, ...]:
+    notices, broken = [], _broken(looked)
+    if broken:
+        sentence = f"not read, and perhaps slices of this series: {listed(broken)}"
+        notices.append(Notice(code="files-broken", sentence=sentence))
+    if looked.set_aside:
+        notices.append(Notice(code="files-set-aside", sentence=f"set aside: {what_there_is(looked)}"))
+    return tuple(notices)

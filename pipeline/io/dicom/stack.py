@@ -120,7 +120,7 @@ def _gapped(geometry: Geometry, frames: Sequence[Frame]) -> UserError:
         f"{lengths[k]:.2f} mm between {frames[k].name} and {frames[k + 1].name} ({multiples[k] - 1} missing)"
         for k in np.flatnonzero(multiples > 1).tolist()
     ]
-    what = f"slices are missing: {_listed(holes)}, elsewhere the spacing is {usual_mm:.2f} mm"
+    what = f"slices are missing: {listed(holes)}, elsewhere the spacing is {usual_mm:.2f} mm"
     return Uneven(what, next=f"Send the series again: a gap cannot be filled by guessing. {ACCEPT}")
 
 
@@ -131,7 +131,7 @@ def _irregular(geometry: Geometry, frames: Sequence[Frame]) -> UserError:
         k, away_mm = beside
         what = f"the slice {frames[k].name} lies {away_mm:.2f} mm from its position in line with the others"
         return UserError(what, next="A stack with a step has no single grid: send the series again.")
-    what = f"the slice spacing is irregular: {_listed(_runs(lengths, frames))}"
+    what = f"the slice spacing is irregular: {listed(_runs(lengths, frames))}"
     return Uneven(what, next=f"Reconstruct the series with one spacing, or split it. {ACCEPT}")
 
 
@@ -183,5 +183,6 @@ def _stated_distance(frames: Sequence[Frame], affine: np.ndarray) -> tuple[Notic
     return (Notice(code="slice-distance-differs", sentence=sentence, where=frames[0].name),)
 
 
-def _listed(parts: Sequence[str]) -> str:
+def listed(parts: Sequence[str]) -> str:
+    """'A, B, ... (9 in all)'."""
     return ", ".join(parts[:HIDDEN]) + (f", ... ({len(parts)} in all)" if len(parts) > HIDDEN else "")

@@ -121,14 +121,16 @@ def serve() -> None:
 def _answer(sink: IO[bytes], file: Path, indices: list[int], frame_bytes: int) -> None:
     from .decoder import OpenFile, Undecodable
 
-    opened, file_bytes = None, file.stat().st_size
+    opened = None
     for index in indices:
-        _limit(frame_bytes, file_bytes)
         try:
+            _limit(frame_bytes, file.stat().st_size)
             opened = opened or OpenFile(file)
             array = np.ascontiguousarray(opened.frame(index))
         except Undecodable as error:
             _send(sink, {"fault": str(error)})
+        except OSError as error:
+            _send(sink, {"fault": f"the file cannot be read any more ({error.strerror})"})
         except MemoryError:
             _send(sink, {"fault": "the decoder wanted more memory than such a frame can need"})
         else:
