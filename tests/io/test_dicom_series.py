@@ -108,6 +108,30 @@ def test_an_archive_that_claims_to_unpack_to_more_than_deflate_can_is_refused(tm
         read_volume(tmp_path / "bomb.zip")
 
 
+def test_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "secret.zip", "w") as archive:
+        archive.writestr("a", b"\0" * 100)
+    raw = bytearray((tmp_path / "secret.zip").read_bytes())
+    for magic, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        raw[raw.index(magic) + flags] |= 1
+    (tmp_path / "secret.zip").write_bytes(bytes(raw))
+    with pytest.raises(UserError, match=r"secret.zip: the archive is encrypted. Unpack it with its password"):
+        read_volume(tmp_path / "secret.zip")
+
+
+def test_an_archive_of_endless_folders_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "deep.zip", "w") as archive:
+        archive.writestr("a/" * 200 + "b", "x")
+    with pytest.raises(UserError, match="nested more than 32 deep"):
+        read_volume(tmp_path / "deep.zip")
+
+
+def test_a_zip_in_a_folder_is_named_and_not_opened(tmp_path: Path) -> None:
+    shutil.make_archive(str(tmp_path / "s" / "packed"), "zip", save(volume_datasets(noise()), tmp_path / "study"))
+    with pytest.raises(UserError, match=r"no image volume: 1 x zip \(give it by itself\)"):
+        read_volume(tmp_path / "s")
+
+
 # --- geometry ---
 
 

@@ -14,6 +14,8 @@ from ...errors import UserError
 
 MOST_BYTES = 2**35  # 32 GiB unpacked: larger than any study, smaller than what fills a server
 MOST_FILES = 200_000
+PACK_AGAIN = "Pack the folder again, or give the folder itself."
+MOST_DEPTH = 32  # folders inside one another
 MOST_RATIO = 1032  # no deflate stream unpacks to more
 
 
@@ -21,7 +23,8 @@ MOST_RATIO = 1032  # no deflate stream unpacks to more
 def unpacked(archive: Path) -> Iterator[Path]:
     """A temporary folder with the files of a zip under their own names; it is removed afterwards.
 
-    Raises: UserError for a damaged archive, one with a password, names that lead out of the folder, or absurd sizes.
+    Raises: UserError for a damaged archive, one with a password, names that lead out of the folder or too deep, absurd sizes,
+        or a disk that cannot hold it.
     """
     with tempfile.TemporaryDirectory(prefix="unet_") as folder:
         try:
@@ -34,13 +37,16 @@ def unpacked(archive: Path) -> Iterator[Path]:
                     with source.open(member) as packed, target.open("wb") as plain:
                         shutil.copyfileobj(packed, plain, 2**20)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise UserError(
-                f"the archive cannot be unpacked ({error})", where=archive, next="Pack the folder again."
-            ) from error
+            raise UserError(f"the archive cannot be unpacked ({error})", where=archive, next=PACK_AGAIN) from error
+        except OSError as error:
+            what = f"the archive cannot be unpacked into {folder} ({error.strerror})"
+            raise UserError(what, where=archive, next="TMPDIR=FOLDER names another place for it.") from error
         yield Path(folder)
 
 
 def _judge(members: list[zipfile.ZipInfo], archive: Path) -> None:
+    if any(m.flag_bits & 0x1 for m in members):
+        raise UserError("the archive is encrypted", where=archive, next="Unpack it with its password, and give the folder.")
     size, total = archive.stat().st_size, sum(m.file_size for m in members)
     if len(members) > MOST_FILES or total > MOST_BYTES or total > size * MOST_RATIO:
         what = f"the archive of {size} bytes claims {len(members)} files of {total} bytes together"
@@ -50,5 +56,8 @@ def _judge(members: list[zipfile.ZipInfo], archive: Path) -> None:
 def _inside(folder: Path, name: str, archive: Path) -> Path:
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
-        raise UserError(f"the archive holds the name '{name}', which leads out of its folder", where=archive)
+        raise UserError(f"the archive holds the name '{name}', which leads out of its folder", where=archive, next=PACK_AGAIN)
+    if len(parts) > MOST_DEPTH:
+        what = f"the archive holds folders nested more than {MOST_DEPTH} deep"
+        raise UserError(what, where=archive, next=PACK_AGAIN)
     return folder.joinpath(*parts)

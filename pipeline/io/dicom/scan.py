@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,11 +62,11 @@ class Scan:
 
 
 def scan(root: Path) -> Scan:
-    """Everything below a folder (or one file), in the order of the names; links out of the folder are followed by nobody."""
-    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+    """Everything below a folder (or one file), in the order of the names. Links to files are followed, to folders not."""
     frames: list[Frame] = []
     labels: list[LabelObject] = []
     aside: list[tuple[str, str]] = []
+    files = [root] if root.is_file() else sorted(_files_below(root, aside))
     with quiet():
         for file in bar(files, title="headers", total=len(files), unit="files"):
             why = _take(file, frames, labels)
@@ -73,12 +75,26 @@ def scan(root: Path) -> Scan:
     return Scan(root=root, frames=tuple(frames), label_objects=tuple(labels), set_aside=tuple(aside))
 
 
+def _files_below(root: Path, aside: list[tuple[str, str]]) -> list[Path]:
+    """All files; a folder that may not be entered is set aside by name, since slices may lie in it."""
+
+    def refused(error: OSError) -> None:
+        aside.append((os.path.relpath(error.filename, root), f"unreadable ({error.strerror})"))
+
+    return [
+        path
+        for folder, _, names in os.walk(root, onerror=refused)
+        for path in (Path(folder, n) for n in names)
+        if path.is_file()
+    ]
+
+
 def _take(file: Path, frames: list[Frame], labels: list[LabelObject]) -> str:
     """Adds what the file holds to the lists. Returns: '' for an image, else why the file is set aside."""
     try:
         dataset, pixels_at = _header(file)
         if dataset is None:
-            return "not DICOM" if file.stat().st_size else "empty file"
+            return _other_kind(file)
         why = _kind(dataset)
         if why in ("segmentation", "structures"):
             labels.append(_label_object(dataset, file, why))
@@ -89,6 +105,12 @@ def _take(file: Path, frames: list[Frame], labels: list[LabelObject]) -> str:
     except OSError as error:
         return f"unreadable ({error.strerror})"
     return why
+
+
+def _other_kind(file: Path) -> str:
+    if file.stat().st_size == 0:
+        return "empty file"
+    return "zip (give it by itself)" if zipfile.is_zipfile(file) else "not DICOM"
 
 
 def looks_like_dicom(path: Path) -> bool:

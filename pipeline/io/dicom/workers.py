@@ -37,18 +37,23 @@ class Worker:
             [sys.executable, "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
 
-    def frames(self, file: Path, indices: list[int], expected_bytes: int) -> Iterator[np.ndarray | str]:
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
+    def frames(self, file: Path, indices: list[int], frame_bytes: int, *, cpu_s: float = CPU_S) -> Iterator[np.ndarray | str]:
         """For each frame its stored values (rows, columns), or a sentence that says why there are none.
 
         Args:
-            expected_bytes: of one decoded frame, by the file's header: what the worker may use follows from it.
+            frame_bytes: of one decoded frame, by the file's header: what the worker may use follows from it.
+            cpu_s: seconds of one core that a frame may take beyond its size.
         Raises: Died when the decoder crashed, took too long or wanted too much memory.
         """
         source, sink = self._process.stdout, self._process.stdin
         if source is None or sink is None:
             raise ValueError("the worker has pipes")
         try:
-            _send(sink, {"file": str(file), "indices": indices, "frame_bytes": expected_bytes})
+            _send(sink, {"file": str(file), "indices": indices, "frame_bytes": frame_bytes, "cpu_s": cpu_s})
             for _ in indices:
                 answer = _receive(source)
                 if "fault" in answer:
@@ -115,16 +120,16 @@ def serve() -> None:
             request = _receive(source)
         except EOFError:
             return
-        _answer(sink, Path(request["file"]), request["indices"], request["frame_bytes"])
+        _answer(sink, Path(request.pop("file")), **request)
 
 
-def _answer(sink: IO[bytes], file: Path, indices: list[int], frame_bytes: int) -> None:
+def _answer(sink: IO[bytes], file: Path, *, indices: list[int], frame_bytes: int, cpu_s: float) -> None:
     from .decoder import OpenFile, Undecodable
 
     opened = None
     for index in indices:
         try:
-            _limit(frame_bytes, file.stat().st_size)
+            _limit(frame_bytes, file.stat().st_size, cpu_s)
             opened = opened or OpenFile(file)
             array = np.ascontiguousarray(opened.frame(index))
         except Undecodable as error:
@@ -139,7 +144,7 @@ def _answer(sink: IO[bytes], file: Path, indices: list[int], frame_bytes: int) -
             sink.flush()
 
 
-def _limit(frame_bytes: int, file_bytes: int) -> None:
+def _limit(frame_bytes: int, file_bytes: int, cpu_s: float) -> None:
     """CPU time and memory of the next frame; beyond it the process gets a signal or a MemoryError. Unix only."""
     try:
         import resource
@@ -147,7 +152,7 @@ def _limit(frame_bytes: int, file_bytes: int) -> None:
     except ImportError:
         return
     signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_VIRTUAL, CPU_S + CPU_S_PER_MB * frame_bytes / 2**20)
+    signal.setitimer(signal.ITIMER_VIRTUAL, cpu_s + CPU_S_PER_MB * frame_bytes / 2**20)
     statm = Path("/proc/self/statm")
     if statm.exists():
         now = int(statm.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
