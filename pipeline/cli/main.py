@@ -16,6 +16,7 @@ from ..errors import UserError, nearest
 COMMANDS = {
     "demo": "the whole chain on made-up CT scans, in a few minutes",
     "doctor": "is this machine ready? each problem with its fix",
+    "inspect": "what a folder of scans holds, and what would be read",
     "manifest": "describe a data set: files, patients, folds, labels",
     "check": "find everything that would spoil a training",
     "network": "the table of the original U-Net: sizes, parameters, FLOPs",

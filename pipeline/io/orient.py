@@ -16,6 +16,11 @@ def same_grid_tolerance_mm(affine: np.ndarray) -> float:
     return min(SAME_GRID_MM, 0.1 * edge_mm) + SAME_GRID_FRACTION * edge_mm
 
 
+def plane_of(normal_ras: np.ndarray) -> str:
+    """'axial', 'coronal' or 'sagittal': the plane nearest to the one with this normal."""
+    return ("sagittal", "coronal", "axial")[int(np.abs(normal_ras).argmax())]
+
+
 def reordered(array: np.ndarray, affine: np.ndarray, like_affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same voxels with axes permuted and flipped so that they run as `like_affine`'s do.
 

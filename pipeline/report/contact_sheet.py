@@ -16,7 +16,8 @@ from ..io.paths import temporary_beside
 from ..io.volume import Volume
 from ..labels import LabelTable
 from ..progress import bar
-from .overlay import screen_affine, slice_picture, slices_with, window_of
+from .overlay import slice_picture, slices_with
+from .screen import screen_affine, window_of
 from .sheet import GREY, WHITE, font, sheet_of
 
 TILE_PX = 168

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -14,35 +13,17 @@ from ..io.geometry import slice_axis
 from ..io.orient import reordered
 from ..io.volume import Volume
 from ..labels import LabelTable
-from .sheet import GAP_PX, TEXT_PX, WHITE, Mark, font, sheet_of
+from .screen import grey_picture, letter_of, lettering, scale_bar, screen_affine, window_of
+from .sheet import GAP_PX, WHITE, Mark, sheet_of
 
 CONTOUR_PX = 2.0
 TRUTH_PX = 1.2
 DASH_PX = (5.0, 4.0)
 SMOOTH = 3  # outlines are drawn this many times larger and made smaller again
 
-SOFT_TISSUE_HU = (-160.0, 240.0)
-PERCENTILES = (1.0, 99.0)
-
 SHEET_PX = 1080  # about this wide
 LARGEST_SLICE_PX = 720
 ANISOTROPIC = 1.2  # slices this much farther apart than pixels: the acquisition plane is known
-
-# Directions in RAS+ in which the picture's columns and rows run, for slices stacked along R-L, A-P, S-I.
-LEFT, BACK, DOWN = (-1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0)
-SCREENS = {0: (BACK, DOWN, LEFT), 1: (LEFT, DOWN, BACK), 2: (LEFT, BACK, (0.0, 0.0, 1.0))}
-LETTERS = (("R", "L"), ("A", "P"), ("S", "I"))  # of each axis of RAS+: its positive and its negative end
-
-
-def window_of(image: np.ndarray, modality: str) -> tuple[float, float]:
-    """The values shown black and white: soft tissue for CT (HU), else the 1st and 99th percentile of the finite values."""
-    if modality == "CT":
-        return SOFT_TISSUE_HU
-    finite = image[np.isfinite(image)]
-    if finite.size == 0:
-        return 0.0, 1.0
-    low, high = np.percentile(finite, PERCENTILES)
-    return float(low), float(high)
 
 
 def slice_picture(
@@ -67,7 +48,7 @@ def slice_picture(
     """
     rows, columns = image.shape
     size = (width_px, max(1, round(width_px * rows * aspect / columns)))
-    picture = _grey(image, window).resize(size, Image.Resampling.BICUBIC).convert("RGB")
+    picture = grey_picture(image, window).resize(size, Image.Resampling.BICUBIC).convert("RGB")
     scale = (size[0] * SMOOTH / columns, size[1] * SMOOTH / rows)
     for number, mask in _masks(labels, table):
         _outline(picture, mask, scale, table.structures[number].colour, CONTOUR_PX, dashed=False)
@@ -131,7 +112,7 @@ def mosaic(
         _annotate(cell, view, k, letters=image.source.kind != "picture")
         cells.append(cell)
     if image.source.spacing_known:
-        _scale_bar(cells[0], mm_per_px=float(column_mm) * view.image.shape[0] / width_px)
+        scale_bar(cells[0], mm_per_px=float(column_mm) * view.image.shape[0] / width_px)
     return sheet_of(cells, per_row, title, _legend(table, view))
 
 
@@ -150,13 +131,6 @@ def _turned(image: Volume, labels: Volume, truth: Volume | None) -> _View:
         slice_numbers=reordered(numbers, image.affine, screen)[0][0, 0],
         slice_count=count,
     )
-
-
-def screen_affine(image: Volume, axis: int) -> np.ndarray:
-    """4x4 whose axes run as a reader of scans wants columns, rows and slices, for slices stacked along this array axis."""
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(SCREENS[int(np.abs(image.affine[:3, axis]).argmax())]).T
-    return affine
 
 
 def _slice_axis(image: Volume) -> int:
@@ -204,32 +178,13 @@ def _slice_width(per_row: int, view: _View, aspect: float) -> int:
 def _annotate(cell: Image.Image, view: _View, k: int, *, letters: bool) -> None:
     """The slice's number in the corner, and at the left and upper edge the letter of the side that lies there."""
     pen = ImageDraw.Draw(cell)
-    style: dict[str, Any] = {"font": font(TEXT_PX), "fill": WHITE, "stroke_width": 1, "stroke_fill": (0, 0, 0)}
+    style = lettering()
     if view.slice_count > 1:
         pen.text((cell.width - 4, 3), f"{view.slice_numbers[k]}/{view.slice_count}", anchor="ra", **style)
     if letters:
-        left, top = _letter(-view.affine[:3, 0]), _letter(-view.affine[:3, 1])
+        left, top = letter_of(-view.affine[:3, 0]), letter_of(-view.affine[:3, 1])
         pen.text((4, cell.height / 2), left, anchor="lm", **style)
         pen.text((cell.width / 2, 3), top, anchor="ma", **style)
-
-
-def _letter(direction_ras: np.ndarray) -> str:
-    axis = int(np.abs(direction_ras).argmax())
-    return LETTERS[axis][0 if direction_ras[axis] > 0 else 1]
-
-
-def _scale_bar(cell: Image.Image, *, mm_per_px: float) -> None:
-    """A bar of a round number of millimetres, about a quarter of the slice wide, at the lower left."""
-    wanted_mm = cell.width * mm_per_px / 4
-    power = 10.0 ** math.floor(math.log10(wanted_mm))
-    length_mm = max(power * factor for factor in (1, 2, 5) if power * factor <= wanted_mm)
-    length_px = length_mm / mm_per_px
-    pen = ImageDraw.Draw(cell)
-    y = cell.height - 9
-    pen.line([(8, y), (8 + length_px, y)], fill=(0, 0, 0), width=5)
-    pen.line([(8, y), (8 + length_px, y)], fill=WHITE, width=3)
-    style: dict[str, Any] = {"font": font(TEXT_PX), "fill": WHITE, "stroke_width": 1, "stroke_fill": (0, 0, 0)}
-    pen.text((8, y - 5), f"{length_mm:g} mm", anchor="ls", **style)
 
 
 def _legend(table: LabelTable, view: _View) -> list[Mark]:
@@ -249,12 +204,6 @@ def _occurs(labels: np.ndarray, table: LabelTable, number: int) -> bool:
     if labels.ndim == 4:
         return bool((labels[..., number] != 0).any())
     return bool((labels == table.structures[number].value).any())
-
-
-def _grey(image: np.ndarray, window: tuple[float, float]) -> Image.Image:
-    low, high = window
-    scaled = (np.nan_to_num(image.astype(np.float32), nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
-    return Image.fromarray((np.clip(scaled, 0, 1) * 255).round().astype(np.uint8))
 
 
 def _masks(labels: np.ndarray, table: LabelTable) -> Iterator[tuple[int, np.ndarray]]:

@@ -13,7 +13,8 @@ from PIL import Image
 from pipeline.io.volume import Source, Volume
 from pipeline.labels import LabelTable, label_table
 from pipeline.report import overlay as overlay_module
-from pipeline.report.overlay import mosaic, slice_picture, window_of
+from pipeline.report.overlay import mosaic, slice_picture
+from pipeline.report.screen import letter_of, scale_bar, window_of
 from pipeline.report.sheet import png_bytes
 
 TABLE = label_table({"liver": 1, "lesion": 2})
@@ -122,7 +123,7 @@ def test_patients_right_is_on_the_left_and_the_front_is_up(axcodes: str) -> None
 @pytest.mark.parametrize("axcodes", ["RAS", "LPI", "SLA", "PIR"])
 def test_letters_name_the_sides_they_lie_at(axcodes: str) -> None:
     view = overlay_module._turned(*scan(axcodes), None)
-    assert (overlay_module._letter(-view.affine[:3, 0]), overlay_module._letter(-view.affine[:3, 1])) == ("R", "A")
+    assert (letter_of(-view.affine[:3, 0]), letter_of(-view.affine[:3, 1])) == ("R", "A")
 
 
 @pytest.mark.parametrize(("spacing_mm", "letters"), [((9.0, 1.0, 1.0), ("A", "S")), ((1.0, 9.0, 1.0), ("R", "S"))])
@@ -130,7 +131,7 @@ def test_sagittal_and_coronal_series_are_shown_in_their_plane_head_up(
     spacing_mm: tuple[float, float, float], letters: tuple[str, str]
 ) -> None:
     view = overlay_module._turned(*scan("RAS", spacing_mm), None)
-    assert (overlay_module._letter(-view.affine[:3, 0]), overlay_module._letter(-view.affine[:3, 1])) == letters
+    assert (letter_of(-view.affine[:3, 0]), letter_of(-view.affine[:3, 1])) == letters
 
 
 @pytest.mark.parametrize(("axcodes", "numbers"), [("RAS", [2, 3, 4]), ("RAI", [3, 2, 1]), ("SRA", [2, 3, 4])])
@@ -150,7 +151,7 @@ def test_slices_spread_over_the_structures_or_over_the_scan_when_there_are_none(
 
 def test_scale_bar_is_as_long_as_it_says() -> None:
     cell = Image.new("RGB", (400, 300))
-    overlay_module._scale_bar(cell, mm_per_px=0.25)  # a quarter of the width is 25 mm: 20 mm is the round length below
+    scale_bar(cell, mm_per_px=0.25)  # a quarter of the width is 25 mm: 20 mm is the round length below
     row = np.asarray(cell)[291].max(axis=1) > 200
     assert row.sum() == pytest.approx(80, abs=2)
 

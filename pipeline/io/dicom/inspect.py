@@ -1,101 +1,49 @@
-"""Say what a folder holds, how its slices lie, and which volume the reader would take. Judges nothing itself."""
+"""Say what a DICOM folder holds, how its slices lie, and which volume the reader takes. Judges nothing itself."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePath
 
 import numpy as np
 
 from ...errors import Notice, UserError
-from ..geometry import fit_stack
+from ..geometry import Geometry, fit_stack, ras_from_lps
+from ..inspection import Inspection, SetAside, VolumeRow
+from ..orient import plane_of
 from ..volume import Volume, short_uid
 from .choose import Looked, choose, looked_through, matching
+from .evened import evened
 from .frames import Frame
 from .read import even_layout, read_candidate
 from .series import Candidate
 from .stack import Uneven, axes_of, ordered_frames, planes_of
 
-NOT_DICOM = ("not DICOM", "empty file")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeRow:
-    """One volume of one series, whether it can be read or not."""
-
-    series_number: int | None
-    series: str  # the last 8 digits of its UID
-    description: str
-    modality: str
-    volume: str  # what tells it from the other volumes of its series, '' where it is the only one
-    size: tuple[int, int, int]  # columns, rows, slices
-    spacing_mm: tuple[float, float, float] | None  # between columns, rows, slices; None where slices have no one distance
-    plane: str  # the nearest of axial, coronal, sagittal; '' where it is not known
-    geometry: str  # regular, sheared, gapped, irregular; '' where positions are missing
-    residual_mm: float | None  # largest distance of a slice's corner from the regular grid that fits best
-    fault: str  # '' or why it cannot be read, with the file
-    notices: tuple[Notice, ...]
-    words: tuple[str, ...] | None  # what names exactly this volume: ("--series", "4"); None: nothing can make it readable
-    taken: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetAside:
-    """Files (or frames) of one kind that are no slices of a volume."""
-
-    why: str
-    names: tuple[str, ...]  # without their folders, which archives name after patients
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Inspection:
-    """What is there, and what `read_volume` would do with it."""
-
-    path: Path
-    patients: int
-    studies: int
-    series: int
-    rows: tuple[VolumeRow, ...]
-    set_aside: tuple[SetAside, ...]
-    volume: Volume | None  # what is taken; None where that is refused, or pixels were not tried
-    notices: tuple[Notice, ...]  # of what is taken
-    refusal: UserError | None  # the reader's own; None where a volume is taken
-    pixels_tried: bool
-
-    @property
-    def taken(self) -> VolumeRow | None:
-        return next((row for row in self.rows if row.taken), None)
-
-    @property
-    def usable(self) -> bool:
-        """Whether something is taken, or could be by naming it."""
-        return self.taken is not None or any(not row.fault for row in self.rows)
+NO_DICOM = ("not DICOM", "empty file", "unreadable")  # beginnings of what the scan says of other files
 
 
 def inspect_dicom(
     path: Path, *, series: str = "", volume: str = "", accept_irregular: bool = False, pixels: bool = True
 ) -> Inspection:
-    """A look at a DICOM folder, file or zip.
+    """A look at a DICOM folder, file or zip; every header is read once.
 
     Args:
-        series, volume, accept_irregular: as in `read_dicom`; the same choice is made.
+        series, volume, accept_irregular: as in `read_dicom`; the same choice is made, by the same functions.
         pixels: also read what would be taken, so that damaged pixels show; False is quicker.
     Raises: UserError where there is no DICOM at all, or no series or volume of these names.
     """
     with looked_through(path) as looked:
-        if not looked.candidates and all(why.startswith((*NOT_DICOM, "unreadable")) for _, why in looked.set_aside):
-            matching(looked, series, volume)  # raises: there is nothing
-        if looked.candidates:
-            matching(looked, series, volume)
-        chosen, found, notices, refusal = _taken(looked, series, volume, accept_irregular, pixels)
+        if looked.candidates or all(why.startswith(NO_DICOM) for _, why in looked.set_aside):
+            matching(looked, series, volume)  # raises where there is nothing, or nothing of this name
+        chosen, found, notices, refusal = _attempt(looked, series, volume, accept_irregular, pixels)
         frames = looked.found.frames
         return Inspection(
             path=path,
+            kind="dicom",
             patients=len({frame.patient for frame in frames}),
             studies=len({frame.study_uid for frame in frames}),
             series=len({frame.series_uid for frame in frames}),
-            rows=tuple(_row(candidate, looked, candidate is chosen) for candidate in looked.candidates),
+            rows=tuple(_row(candidate, looked, chosen, refusal) for candidate in looked.candidates),
             set_aside=_by_kind((*looked.set_aside, *(pair for c in looked.candidates for pair in c.set_aside))),
             volume=found,
             notices=notices,
@@ -104,16 +52,100 @@ def inspect_dicom(
         )
 
 
-def _taken(
+def _attempt(
     looked: Looked, series: str, volume: str, accept_irregular: bool, pixels: bool
 ) -> tuple[Candidate | None, Volume | None, tuple[Notice, ...], UserError | None]:
-    """The candidate that is read, its volume where pixels are tried, its notices; or the reader's refusal."""
+    """The candidate that the reader chooses, if it does; its volume and notices, or the reader's refusal."""
+    chosen = None
     try:
         chosen = choose(looked, series, volume)
         if pixels:
             found = read_candidate(looked, chosen, accept_irregular=accept_irregular)
             return chosen, found, found.source.notices, None
-        even = even_layout(chosen, accept_irregular)
+        return chosen, None, (*chosen.notices, *even_layout(chosen, accept_irregular).notices), None
     except UserError as error:
-        return None, None, (), error
-    return chosen, None, (*chosen.notices, *even.notices), None
+        return chosen, None, (), error
+
+
+def _row(candidate: Candidate, looked: Looked, chosen: Candidate | None, refusal: UserError | None) -> VolumeRow:
+    first = candidate.frames[0]
+    layout, geometry = candidate.layout, _geometry(candidate)
+    fault = "" if candidate.fault is None else _sentence(candidate.fault)
+    if candidate is chosen and refusal is not None and not fault:  # the headers are well, the pixels are not
+        fault = f"{refusal.where}: {refusal.what}".removeprefix(f"{looked.shown}: ")
+    x, y, z = (0.0, 0.0, 0.0) if layout is None else np.linalg.norm(layout.affine[:3, :3], axis=0).tolist()
+    return VolumeRow(
+        series_number=candidate.series_number,
+        series=short_uid(candidate.series_uid),
+        description=first.description,
+        modality=first.modality,
+        volume=candidate.name,
+        size=(first.columns, first.rows, len(candidate.frames)),
+        channels=1,
+        spacing_mm=(x, y, z) if layout is not None and layout.spacing_known else None,
+        plane=plane_of(ras_from_lps(axes_of(first)[2])) if first.orientation is not None else "",
+        geometry=geometry.kind if geometry is not None else "",
+        residual_mm=geometry.residual_mm if geometry is not None else None,
+        fault=fault,
+        notices=candidate.notices,
+        words=_words(candidate, looked) if not fault or _may_be_evened(candidate) else None,
+        taken=candidate is chosen and refusal is None,
+    )
+
+
+def _geometry(candidate: Candidate) -> Geometry | None:
+    """How the slices lie, also of those that are refused for it; None where places are missing, or two slices share one."""
+    if candidate.layout is not None:
+        return candidate.layout.geometry
+    frames: list[Frame] = list(candidate.frames)
+    if any(f.missing for f in frames) or len({(f.columns, f.rows) for f in frames}) > 1 or len(frames) < 2:
+        return None
+    ordered = ordered_frames(frames)
+    origins, column_steps, row_steps = planes_of(ordered)
+    if np.linalg.norm(np.diff(origins, axis=0), axis=1).min() == 0:
+        return None
+    return fit_stack(origins, column_steps, row_steps, (ordered[0].columns, ordered[0].rows))[0]
+
+
+def _words(candidate: Candidate, looked: Looked) -> tuple[str, ...] | None:
+    """The fewest words with which the reader takes this volume and no other."""
+    number = "" if candidate.series_number is None else str(candidate.series_number)
+    same = [c for c in looked.candidates if c.series_uid == candidate.series_uid]
+    place = str(next(k for k, c in enumerate(same, start=1) if c is candidate))
+    short = short_uid(candidate.series_uid)
+    ways = [("", ""), (number, ""), (short, "")]
+    ways += [(series, volume) for volume in (candidate.name, place) for series in (number, short)]
+    for series, volume in ways:
+        if _takes(looked, series, volume, candidate):
+            words = (*(("--series", series) if series else ()), *(("--volume", volume) if volume else ()))
+            return (*words, "--accept-irregular") if candidate.fault is not None else words
+    return None
+
+
+def _takes(looked: Looked, series: str, volume: str, candidate: Candidate) -> bool:
+    try:
+        found = matching(looked, series, volume)
+    except UserError:
+        return False
+    return len(found) == 1 and found[0] is candidate
+
+
+def _may_be_evened(candidate: Candidate) -> bool:
+    if not isinstance(candidate.fault, Uneven):
+        return False
+    try:
+        evened(candidate.frames)
+    except UserError:
+        return False
+    return True
+
+
+def _sentence(fault: UserError) -> str:
+    return f"{fault.where}: {fault.what}" if fault.where is not None else fault.what
+
+
+def _by_kind(set_aside: Iterable[tuple[str, str]]) -> tuple[SetAside, ...]:
+    kinds: dict[str, list[str]] = {}
+    for name, why in set_aside:
+        kinds.setdefault(why, []).append(PurePath(name).name)
+    return tuple(SetAside(why=why, names=tuple(names)) for why, names in sorted(kinds.items(), key=lambda kind: kind[0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ...errors import Notice, UserError
 from ..volume import Source, Volume
@@ -76,7 +76,8 @@ def _shown(file: Path, looked: Looked) -> Path:
 def _broken(looked: Looked) -> list[str]:
     """Files that may have been slices: damaged, never finished, or without permission."""
     kinds = ("damaged DICOM file", "unreadable", "empty file")
-    return [f"{name} ({why})" for name, why in looked.set_aside if why.startswith(kinds)]
+    # without their folders: archives name those after patients, and notices go into sidecars
+    return [f"{PurePath(name).name} ({why})" for name, why in looked.set_aside if why.startswith(kinds)]
 
 
 def _with_broken_files(error: UserError, looked: Looked) -> UserError:
