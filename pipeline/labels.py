@@ -5,17 +5,12 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from .codes import UNCODED, Code, category_of, code_of
 from .errors import UserError
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Code:
-    """A coded concept as DICOM writes it (PS3.3 section 8.8): SCT is SNOMED CT."""
-
-    value: str
-    meaning: str
-    scheme: str = "SCT"
+LONGEST_NAME = 64  # characters: DICOM's limit (VR LO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +21,11 @@ class Structure:
     name: str
     colour: tuple[int, int, int]  # RGB, 0 to 255
     code: Code | None = None
+
+    @property
+    def concept(self) -> Code:
+        """What is written where DICOM wants a code: the structure's own, or Tissue."""
+        return self.code or UNCODED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,7 @@ class LabelTable:
         for structure in self.structures:
             if not structure.name.strip():
                 raise UserError(f"the structure with value {structure.value} has an empty name")
+            _refuse_unwritable(structure.name)
             if not 0 <= structure.value <= 255:
                 raise UserError(f"label value {structure.value} of {structure.name} is outside 0 to 255")
             if structure.value == self.background and not self.overlapping:
@@ -78,7 +79,7 @@ class LabelTable:
                     "value": s.value,
                     "name": s.name,
                     "colour": list(s.colour),
-                    "code": {"scheme": s.code.scheme, "value": s.code.value, "meaning": s.code.meaning} if s.code else None,
+                    "code": _code_to_json(s.code) if s.code else None,
                 }
                 for s in self.structures
             ],
@@ -96,7 +97,7 @@ def label_table_from_json(data: Mapping[str, object], *, where: str) -> LabelTab
                     value=int(entry["value"]),
                     name=str(entry["name"]),
                     colour=tuple(int(c) for c in entry["colour"]),  # type: ignore[arg-type]
-                    code=Code(value=code["value"], meaning=code["meaning"], scheme=code.get("scheme", "SCT")) if code else None,
+                    code=_code_from_json(code) if code else None,
                 )
             )
         return LabelTable(
@@ -121,7 +122,7 @@ def label_table(names: Mapping[str, int], *, overlapping: bool = False) -> Label
         else:
             pairs.append((value, name))
     structures = tuple(
-        Structure(value=value, name=name, colour=colour_of(position), code=COMMON_CODES.get(_key(name)))
+        Structure(value=value, name=name, colour=colour_of(position), code=code_of(name))
         for position, (value, name) in enumerate(sorted(pairs))
     )
     return LabelTable(structures=structures, background=background, overlapping=overlapping)
@@ -147,33 +148,38 @@ def parse_labels(text: str) -> dict[str, int]:
     return names
 
 
-def _key(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
+def _code_to_json(code: Code) -> dict[str, object]:
+    return {
+        "scheme": code.scheme,
+        "value": code.value,
+        "meaning": code.meaning,
+        "category": code.category,
+        "modifiers": list(code.modifiers),
+    }
+
+
+def _code_from_json(data: Mapping[str, Any]) -> Code:
+    """Tables from before categories were written hold scheme, value and meaning alone."""
+    value = str(data["value"])
+    return Code(
+        value=value,
+        meaning=str(data["meaning"]),
+        scheme=str(data.get("scheme", "SCT")),
+        category=str(data.get("category") or category_of(value)),
+        modifiers=tuple(data.get("modifiers", ())),
+    )
+
+
+def _refuse_unwritable(name: str) -> None:
+    """Raises: UserError for a name that DICOM cannot hold: it would be another one in a SEG than in the sidecar."""
+    if len(name) > LONGEST_NAME:
+        raise UserError(f"the name '{name}' has {len(name)} characters, DICOM allows {LONGEST_NAME}", next="Shorten it.")
+    if "\\" in name or not name.isprintable() or name != name.strip():
+        what = f"the name {name!r} has a backslash, a control character, or blanks at its ends"
+        raise UserError(what, next="DICOM allows none of these: rename the structure.")
 
 
 def _refuse_doubles(items: Sequence[object], what: str) -> None:
     for item in items:
         if items.count(item) > 1:
             raise UserError(f"two structures have the {what} {item}", next="Every structure needs its own.")
-
-
-# SNOMED CT concepts of PS3.16 (context groups 7165, 7166, 7154, 7192); looked up by lower-case letters and digits of the name.
-COMMON_CODES: dict[str, Code] = {
-    "liver": Code(value="10200004", meaning="Liver"),
-    "spleen": Code(value="78961009", meaning="Spleen"),
-    "pancreas": Code(value="15776009", meaning="Pancreas"),
-    "kidney": Code(value="64033007", meaning="Kidney"),
-    "heart": Code(value="80891009", meaning="Heart"),
-    "lung": Code(value="39607008", meaning="Lung"),
-    "brain": Code(value="12738006", meaning="Brain"),
-    "brainstem": Code(value="15926001", meaning="Brainstem"),
-    "spinalcord": Code(value="2748008", meaning="Spinal cord"),
-    "mandible": Code(value="91609006", meaning="Mandible"),
-    "larynx": Code(value="4596009", meaning="Larynx"),
-    "esophagus": Code(value="32849002", meaning="Esophagus"),
-    "tumour": Code(value="108369006", meaning="Neoplasm"),
-    "tumor": Code(value="108369006", meaning="Neoplasm"),
-    "hippocampus": Code(value="3738000", meaning="Hippocampus"),
-    "prostate": Code(value="41216001", meaning="Prostate"),
-    "bone": Code(value="272673000", meaning="Bone"),
-}

@@ -26,6 +26,7 @@ from .recipe import Recipe
 
 # What a bundle needs of this package, copied under the name RUNTIME: a name that no folder in the user's current one has.
 RUNTIME_FILES = (
+    "codes.py",
     "errors.py",
     "labels.py",
     "progress.py",
