@@ -112,10 +112,12 @@ def _candidate(piece: Piece, name: str) -> Candidate:
 
 def _by_orientation(frames: Part) -> list[Part]:
     groups: list[Part] = []
+    firsts = np.empty((len(frames), 6))  # of each group: thousands of orientations must not take minutes
     for frame in frames:
-        turned = np.array(frame.orientation)
-        home = next((g for g in groups if np.abs(np.array(g[0].orientation) - turned).max() <= SAME_DIRECTION), None)
-        groups.append([frame]) if home is None else home.append(frame)
+        firsts[len(groups)] = frame.orientation
+        near = np.abs(firsts[: len(groups) + 1] - firsts[len(groups)]).max(axis=1) <= SAME_DIRECTION
+        home = int(near.argmax())
+        groups.append([frame]) if home == len(groups) else groups[home].append(frame)
     return groups
 
 
@@ -153,6 +155,7 @@ def _name_outliers(groups: Sequence[Part], pieces: list[Piece]) -> None:
     main = max(groups, key=len)
     if len(groups) < 2 or len(main) < 2:
         return
+    alone = {id(piece.frames[0]): piece for piece in pieces if len(piece.frames) == 1}
     for group in groups:
         if len(group) > 1:
             continue
@@ -171,9 +174,9 @@ def _name_outliers(groups: Sequence[Part], pieces: list[Piece]) -> None:
                 shown = "" if key.endswith("uid") else f" ({getattr(odd, key)} instead of {getattr(usual, key)})"
                 differs.append(f"another {key.replace('_', ' ').replace(' uid', '')}{shown}")
         what = f"one slice does not belong to the stack of the {len(main)} others of its series: {', '.join(differs)}"
-        for piece in pieces:
-            if piece.frames == [odd] and piece.fault is None:
-                piece.fault = UserError(what, where=odd.name, next="Send the series again, or take this file out.")
+        piece = alone.get(id(odd))
+        if piece is not None and piece.fault is None:
+            piece.fault = UserError(what, where=odd.name, next="Send the series again, or take this file out.")
 
 
 def _unique(names: Sequence[str]) -> list[str]:
