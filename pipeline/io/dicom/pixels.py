@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import Notice, UserError
 from ...progress import bar
-from .decoder import DECODERS
+from .decoder import DECODERS, RLE, OpenFile, Undecodable
 from .elements import Damaged, read_header
 from .frames import Frame
 from .native import NATIVE, frame_bytes, native_frames, truncated
@@ -63,8 +63,9 @@ def pixel_digest(frame: Frame) -> str:
 def stored_frames(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
     """Stored values (rows, columns) of some frames of one file, only the stored bits, sign extended."""
     _refuse_impossible(frames[0])
-    packed = frames[0].transfer_syntax in DECODERS
-    for frame, pixels in zip(frames, (_unpacked if packed else native_frames)(file, frames), strict=True):
+    syntax = frames[0].transfer_syntax
+    unpack = _run_lengths if syntax == RLE else _unpacked if syntax in DECODERS else native_frames
+    for frame, pixels in zip(frames, unpack(file, frames), strict=True):
         if pixels.shape != (frame.rows, frame.columns):
             what = f"the decoded pixels are {pixels.shape}, the header says {(frame.rows, frame.columns)}"
             raise UserError(what, where=frame.name, next=SEND_AGAIN)
@@ -77,6 +78,16 @@ def _jobs(frames: Sequence[Frame]) -> list[list[int]]:
     for k, frame in enumerate(frames):
         files.setdefault(frame.file, []).append(k)
     return [slices[k : k + FRAMES_A_JOB] for slices in files.values() for k in range(0, len(slices), FRAMES_A_JOB)]
+
+
+def _run_lengths(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
+    """RLE frames: plain Python unpacks them, which cannot crash, so no process is needed."""
+    try:
+        opened = OpenFile(file)
+        for frame in frames:
+            yield opened.frame(frame.index)
+    except Undecodable as error:
+        raise UserError(str(error), where=file.name, next=SEND_AGAIN) from error
 
 
 def _unpacked(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
