@@ -104,7 +104,9 @@ def _voxels(frame: Frame, inside: np.ndarray, like: Volume, where: Path) -> tupl
     index = points @ voxel_from_ras[:3, :3].T + voxel_from_ras[:3, 3]
     nearest = np.rint(index).astype(int)
     off_mm = float(np.linalg.norm((index - nearest) @ like.affine[:3, :3].T, axis=1).max())
-    if off_mm > same_grid_tolerance_mm(like.affine):
+    # slices may jitter: a SEG lies on them, not on the grid
+    own_mm = like.source.geometry.residual_mm if like.source.geometry else 0.0
+    if off_mm > same_grid_tolerance_mm(like.affine) + own_mm:
         what = f"frame {frame.index + 1} does not lie on the image's grid: pixels miss the voxels by up to {off_mm:.2f} mm"
         raise UserError(what, where=where, next="Export the segmentation on the grid of this series.")
     if (nearest < 0).any() or (nearest >= like.shape).any():
