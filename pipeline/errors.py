@@ -26,7 +26,7 @@ class UserError(Exception):
         self.what, self.where, self.next = what, where, next
         place = f"{where}: " if where is not None else ""
         line = f"{place}{what}. {next}".strip()
-        super().__init__(" ".join(line.split()))
+        super().__init__(printable(" ".join(line.split())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,12 @@ class Notice:
     where: str = ""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.sentence}" if self.where else self.sentence
+        return printable(f"{self.where}: {self.sentence}" if self.where else self.sentence)
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal takes for commands: names of files, and texts in them, are other people's."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

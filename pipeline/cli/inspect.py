@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         accept_irregular=arguments.accept_irregular,
         pixels=not arguments.headers,
     )
-    print(json.dumps(seen.to_json(), indent=1, ensure_ascii=False) if arguments.json else inspection_text(seen))
+    print(json.dumps(seen.to_json(), indent=1) if arguments.json else inspection_text(seen))
     if arguments.picture and seen.volume is not None:
         from ..progress import say
         from ..report.planes import write_planes

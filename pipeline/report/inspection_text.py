@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from ..errors import printable
 from ..evaluation.table_text import align
 from ..io.inspection import Inspection, VolumeRow
 
@@ -32,11 +33,6 @@ def inspection_text(seen: Inspection) -> str:
 def _without_empty_columns(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     used = [any(row[column] for row in rows[1:]) for column in range(len(rows[0]))]
     return [tuple(cell for cell, shown in zip(row, used, strict=True) if shown) for row in rows]
-
-
-def printable(text: str) -> str:
-    """Texts of files may hold what a terminal takes for commands."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def _counts(seen: Inspection) -> str:
