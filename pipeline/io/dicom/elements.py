@@ -44,8 +44,8 @@ def _read(stream: IO[bytes], *, force: bool, stop_before_pixels: bool) -> Datase
         raise Damaged(f"{type(error).__name__} while reading") from error
 
 
-def get(dataset: Dataset, keyword: str) -> object:
-    """The value, or None where it is absent, empty or cannot be turned into its type."""
+def get(dataset: Dataset, keyword: str | tuple[int, int]) -> object:
+    """The value by keyword or (group, element); None where it is absent, empty or cannot be turned into its type."""
     try:
         tag = _tag(keyword)
         if tag not in dataset:
@@ -58,17 +58,31 @@ def get(dataset: Dataset, keyword: str) -> object:
 
 
 @cache
-def _tag(keyword: str) -> BaseTag:
+def _tag(keyword: str | tuple[int, int]) -> BaseTag:
     """The keyword's tag; pydicom's own way by attribute takes three times as long, and there are 50 values a file."""
     from pydicom.datadict import tag_for_keyword
     from pydicom.tag import Tag
 
-    return Tag(tag_for_keyword(keyword) or keyword)
+    return Tag((tag_for_keyword(keyword) if isinstance(keyword, str) else None) or keyword)
+
+
+def unreadable(dataset: Dataset | None, keyword: str, *, sequence: bool = False) -> bool:
+    """Whether the element is there, is not empty, and still is not one finite number (or a sequence of items)."""
+    if dataset is None or _tag(keyword) not in dataset:
+        return False
+    if sequence:
+        return get(dataset, keyword) is None or isinstance(get(dataset, keyword), str | bytes | int | float)
+    if numbers(dataset, keyword, 1) is not None:
+        return False
+    raw = getattr(dataset.get_item(_tag(keyword)), "value", None)
+    return bool(raw.strip(b" \0")) if isinstance(raw, bytes) else raw is not None and raw != ""
 
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """Exactly `count` finite numbers, or None."""
     value = get(dataset, keyword)
+    if isinstance(value, bytes):  # its VR is wrong: its bytes are no numbers
+        return None
     try:
         found = tuple(float(v) for v in (value if hasattr(value, "__iter__") and not isinstance(value, str) else [value]))  # type: ignore[arg-type, attr-defined]
     except (TypeError, ValueError):
@@ -80,7 +94,7 @@ def number(dataset: Dataset, keyword: str) -> float | None:
     """One finite number (the first where there are several), or None."""
     value = get(dataset, keyword)
     if hasattr(value, "__iter__") and not isinstance(value, str):
-        value = next(iter(value), None)  # type: ignore[call-overload]
+        value = None if isinstance(value, bytes) else next(iter(value), None)  # type: ignore[call-overload]
     try:
         found = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -93,7 +107,7 @@ def integer(dataset: Dataset, keyword: str, absent: int = 0) -> int:
     return absent if found is None else int(found)
 
 
-def text(dataset: Dataset, keyword: str) -> str:
+def text(dataset: Dataset, keyword: str | tuple[int, int]) -> str:
     """The text without blanks around it; '' where it is absent. Characters that cannot be decoded are replaced."""
     value = get(dataset, keyword)
     return "" if value is None else str(value).strip().strip("\0")

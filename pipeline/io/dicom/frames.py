@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import private
 from .elements import Damaged, get, integer, items, number, numbers, text, texts
+from .stored import padding_of, unreadable_scale, unreadable_values
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -16,6 +18,9 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 COMPONENTS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}
 MAPS = {"FIELD_MAP": "field map", "FIELD MAP": "field map", "VELOCITY MAP": "velocity map", "VELOCITY": "velocity map"}
 SHORTEST_NAME = 3  # shorter parts of a name are found in any text
+FARTHEST_MM = 1e6  # from the origin: positions beyond are damaged numbers, no places
+SMALLEST_MM, LARGEST_MM = 1e-7, 1e4  # of a pixel: electron microscopes stay above, everything else below
+SPATIAL = (0x00209056, 0x00209057, 0x00200032)  # Dimension Index Pointers to Stack ID, place in the stack, position
 LOCALIZERS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW")
 
 
@@ -49,6 +54,8 @@ class Frame:
     padding: tuple[float, float] | None  # stored values that mean "no data", from and to
     modality_lut: bool = False  # values go through a table instead of slope and intercept
     lossy: bool = False  # the object says that its pixels went through lossy compression
+    unreadable: tuple[str, ...] = ()  # attributes that decide on values and are there, but are no number
+    tiled: bool = False  # many slices in one image
     high_bit: int = 0  # the highest of the stored bits
     pixels_at: int = 0  # byte of the file where the element with the pixels begins; 0: not known (deflated)
     # the place
@@ -67,6 +74,10 @@ class Frame:
     component: str = ""  # magnitude, phase, real, imaginary, a kind of map, or ''
     temporal_position: int | None = None
     trigger_time_ms: float | None = None
+    inversion_time_ms: float | None = None
+    flip_angle_deg: float | None = None
+    kvp: float | None = None
+    dimensions: tuple[int, ...] = ()  # of a multi-frame object: index values that do not speak of the place
     acquisition_number: int | None = None
     acquisition_time: str = ""
     instance_number: int | None = None
@@ -74,9 +85,9 @@ class Frame:
     @property
     def no_volume_kind(self) -> str:
         """'' for a frame that may be a slice of a volume, else what it is instead."""
-        if self.samples != 1 or self.photometric not in ("MONOCHROME1", "MONOCHROME2"):
-            return f"colour image ({self.photometric or 'no photometric interpretation'})"
-        if "MOSAIC" in self.image_type:
+        if self.samples != 1 or self.photometric not in ("MONOCHROME1", "MONOCHROME2", ""):
+            return f"colour image ({self.photometric or f'{self.samples} samples a pixel'})"
+        if self.tiled or "MOSAIC" in self.image_type:
             return "mosaic (a volume tiled into one image)"
         if self.sop_class == SECONDARY_CAPTURE or self.sop_class.startswith(SECONDARY_CAPTURE + "."):
             return "secondary capture (a picture without a position in the patient)"
@@ -95,13 +106,14 @@ class Frame:
 
     @property
     def missing(self) -> str:
-        """The attributes without which no millimetres are known, '' where all are there."""
+        """The attributes without which no millimetres or values are known, '' where all are there."""
         names = {
             "ImageOrientationPatient (orientation)": self.orientation,
             "ImagePositionPatient (position)": self.position,
             "PixelSpacing": self.pixel_spacing,
+            "PhotometricInterpretation": self.photometric or None,
         }
-        return ", ".join(name for name, value in names.items() if value is None)
+        return ", ".join([*(name for name, value in names.items() if value is None), *self.unreadable])
 
 
 def frames_of(dataset: Dataset, path: Path, *, patient: str, pixels_at: int = 0) -> list[Frame]:
@@ -114,13 +126,20 @@ def frames_of(dataset: Dataset, path: Path, *, patient: str, pixels_at: int = 0)
     if len(per_frame) != base.frame_count:
         raise Damaged(f"{len(per_frame)} functional groups for {base.frame_count} frames")
     shared = (items(dataset, "SharedFunctionalGroupsSequence") or [None])[0]
-    return [_from_groups(base, index, group, shared) for index, group in enumerate(per_frame)]
+    telling = _telling_dimensions(dataset)
+    return [_from_groups(base, index, group, shared, telling) for index, group in enumerate(per_frame)]
+
+
+def _telling_dimensions(dataset: Dataset) -> tuple[int, ...] | None:
+    """Which places of Dimension Index Values do not speak of the position; None where the object has no dimensions."""
+    pointers = [integer(item, "DimensionIndexPointer", -1) for item in items(dataset, "DimensionIndexSequence")]
+    return tuple(k for k, pointer in enumerate(pointers) if pointer not in SPATIAL) if pointers else None
 
 
 def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
     image_type = tuple(part.upper() for part in texts(dataset, "ImageType"))
-    padding, limit = number(dataset, "PixelPaddingValue"), number(dataset, "PixelPaddingRangeLimit")
     slope, modality = number(dataset, "RescaleSlope"), text(dataset, "Modality")
+    signed = integer(dataset, "PixelRepresentation") == 1
     return Frame(
         file=path,
         sop_class=text(dataset, "SOPClassUID"),
@@ -140,28 +159,31 @@ def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
         photometric=text(dataset, "PhotometricInterpretation").upper(),
         bits_allocated=integer(dataset, "BitsAllocated"),
         bits_stored=integer(dataset, "BitsStored") or integer(dataset, "BitsAllocated"),
-        signed=integer(dataset, "PixelRepresentation") == 1,
+        signed=signed,
         high_bit=integer(dataset, "HighBit", integer(dataset, "BitsStored") - 1),
         slope=1.0 if slope is None else slope,
         intercept=number(dataset, "RescaleIntercept") or 0.0,
-        padding=None
-        if padding is None
-        else (min(padding, padding if limit is None else limit), max(padding, limit or padding)),
+        padding=padding_of(dataset, signed),
         modality_lut=bool(items(dataset, "ModalityLUTSequence")),
         lossy=text(dataset, "LossyImageCompression") == "01",
-        position=numbers(dataset, "ImagePositionPatient", 3),
+        unreadable=unreadable_values(dataset),
+        tiled=private.tiles(dataset) > 1,
+        position=_place(numbers(dataset, "ImagePositionPatient", 3)),
         orientation=numbers(dataset, "ImageOrientationPatient", 6),
         pixel_spacing=_positive(numbers(dataset, "PixelSpacing", 2)),
         thickness_mm=number(dataset, "SliceThickness"),
         slice_spacing_mm=number(dataset, "SpacingBetweenSlices"),
         echo_number=_whole(number(dataset, "EchoNumbers")),
         echo_time_ms=number(dataset, "EchoTime"),
-        b_value=number(dataset, "DiffusionBValue"),
+        b_value=_b_value(dataset, modality),
         gradient=numbers(dataset, "DiffusionGradientOrientation", 3),
         image_type=image_type,
         component=_component(text(dataset, "ComplexImageComponent"), image_type) if modality == "MR" else "",
         temporal_position=_whole(number(dataset, "TemporalPositionIdentifier")),
         trigger_time_ms=number(dataset, "TriggerTime"),
+        inversion_time_ms=number(dataset, "InversionTime"),
+        flip_angle_deg=number(dataset, "FlipAngle"),
+        kvp=number(dataset, "KVP"),
         acquisition_number=_whole(number(dataset, "AcquisitionNumber")),
         acquisition_time=text(dataset, "AcquisitionDateTime")
         or text(dataset, "AcquisitionDate") + text(dataset, "AcquisitionTime"),
@@ -179,7 +201,7 @@ def _description(dataset: Dataset) -> str:
     return "" if any(len(s) >= SHORTEST_NAME and s in words.lower() for s in secrets) else words
 
 
-def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None) -> Frame:
+def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None, telling: tuple[int, ...] | None) -> Frame:
     """The frame of a multi-frame object: per-frame groups first, then the shared ones (PS3.3 C.7.6.16)."""
 
     def item(sequence: str) -> Dataset | None:
@@ -202,7 +224,11 @@ def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None
     return replace(
         base,
         index=index,
-        position=numbers(plane, "ImagePositionPatient", 3) if plane else None,
+        unreadable=(
+            *base.unreadable,
+            *unreadable_scale(group, shared, scale, outside=(base.slope, base.intercept) != (1.0, 0.0)),
+        ),
+        position=_place(numbers(plane, "ImagePositionPatient", 3)) if plane else None,
         orientation=numbers(turn, "ImageOrientationPatient", 6) if turn else None,
         pixel_spacing=_positive(numbers(measures, "PixelSpacing", 2)) if measures else None,
         thickness_mm=number(measures, "SliceThickness") if measures else None,
@@ -210,6 +236,7 @@ def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None
         slope=1.0 if slope is None else slope,
         intercept=(number(scale, "RescaleIntercept") or 0.0) if scale else 0.0,
         stack=text(content, "StackID") if content else "",
+        dimensions=_dimensions(content, telling) if content else (),
         temporal_position=_whole(number(content, "TemporalPositionIndex")) if content else None,
         acquisition_number=_whole(number(content, "FrameAcquisitionNumber")) if content else None,
         acquisition_time=text(content, "FrameAcquisitionDateTime") if content else "",
@@ -222,6 +249,20 @@ def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None
         if kind and base.modality == "MR"
         else base.component,
     )
+
+
+def _dimensions(content: Dataset, telling: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The index values that do not speak of the place; all of them where the object does not say which do."""
+    value = get(content, "DimensionIndexValues")
+    values = [int(v) for v in value] if hasattr(value, "__iter__") and not isinstance(value, str | bytes) else []  # type: ignore[attr-defined]
+    if telling is None:
+        return ()
+    return tuple(values[k] for k in telling if k < len(values))
+
+
+def _b_value(dataset: Dataset, modality: str) -> float | None:
+    stated = number(dataset, "DiffusionBValue")
+    return private.b_value(dataset) if stated is None and modality == "MR" else stated
 
 
 def _component(stated: str, image_type: tuple[str, ...]) -> str:
@@ -246,7 +287,11 @@ def _whole(value: float | None) -> int | None:
 
 
 def _positive(spacing: tuple[float, ...] | None) -> tuple[float, ...] | None:
-    return spacing if spacing is not None and min(spacing) > 0 else None
+    return spacing if spacing is not None and min(spacing) >= SMALLEST_MM and max(spacing) <= LARGEST_MM else None
+
+
+def _place(position: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    return position if position is not None and max(map(abs, position)) <= FARTHEST_MM else None
 
 
 def has_pixels(dataset: Dataset) -> bool:

@@ -55,7 +55,7 @@ def read_stack(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[Notice, ...]]
 
 def pixel_digest(frame: Frame) -> str:
     """A hash of the stored pixels with their scale: equal for one image sent twice, however it is packed."""
-    stored = next(stored_frames(frame.file, [frame]))
+    [stored] = stored_frames(frame.file, [frame])  # taken to its end: a worker left in the middle of an answer is lost
     whole = stored.astype(np.int64) if stored.dtype.kind in "iu" else stored
     return hashlib.sha256(whole.tobytes() + repr((frame.slope, frame.intercept)).encode()).hexdigest()
 

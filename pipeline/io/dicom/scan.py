@@ -38,6 +38,8 @@ KINDS: dict[str, str] = {
     CLASSES + "104": "document",
     CLASSES + "9": "waveform",
 }
+# CT, MR, PET: classic, enhanced, legacy converted; what has no rows and columns is cut off
+SLICES = tuple(CLASSES + ending for ending in ["2", "2.1", "2.2", "4", "4.1", "4.4", "128", "128.1", "130"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,12 +171,16 @@ def _refuse_bomb(head: bytes, stream: IO[bytes]) -> bool:
 
 
 def _kind(dataset: Dataset) -> str:
-    """'' for an image, else what the object is."""
+    """'' for an image, else what the object is. Raises: Damaged for an image that breaks off before its series is named."""
     meta = getattr(dataset, "file_meta", None)
     sop_class = text(dataset, "SOPClassUID") or (text(meta, "MediaStorageSOPClassUID") if meta is not None else "")
     for beginning, kind in KINDS.items():
         if sop_class == beginning or sop_class.startswith(beginning + "."):
             return kind or ("" if has_pixels(dataset) else "object without an image")
+    if not has_pixels(dataset) and sop_class in SLICES:
+        if not text(dataset, "SeriesInstanceUID"):
+            raise Damaged("cut off in its header")
+        return ""  # a slice that breaks off: its series is refused by the names of the attributes that are missing
     return "" if has_pixels(dataset) else "object without an image"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from .stack import Layout, axes_of, lay_out
 from .volumes import Part, Piece, split
 
 SAME_DIRECTION = 1e-3  # of any direction cosine
+SCOUT_IMAGES = 7  # a plane; more are a volume of their own
+ACROSS = 0.9  # triple product of three unit normals: 1 where they are perpendicular
 SAME_SPACING_FRACTION = 1e-3  # of Pixel Spacing; what a smaller difference amounts to in mm is judged at the corners
 
 
@@ -62,12 +65,39 @@ def candidates_of(frames: Sequence[Frame]) -> tuple[list[Candidate], list[tuple[
             aside.append((frame.name, frame.no_volume_kind))
         else:
             by_series.setdefault(frame.series_uid, []).append(frame)
-    order = sorted(by_series, key=lambda uid: (by_series[uid][0].series_number or 0, uid))
-    for uid in order:
-        volumes, kind = _of_series(by_series[uid])
+    for uid in sorted(by_series, key=lambda uid: (by_series[uid][0].series_number or 0, uid)):
+        whole, broken = _without_broken_copies(by_series[uid])
+        volumes, kind = _of_series(whole)
         found += volumes
-        aside += [(frame.name, kind) for frame in by_series[uid]] if kind else []
-    return found, aside
+        aside += [(frame.name, "damaged DICOM file (it is there whole as well)") for frame in broken]
+        aside += [(frame.name, kind) for frame in whole] if kind else []
+    kept = [c for c in found if c.series_uid not in (scouts := _scouts(found))]
+    if not kept:
+        return found, aside
+    aside += [(frame.name, "localizer") for c in found if c.series_uid in scouts for frame in c.frames]
+    return kept, aside
+
+
+def _without_broken_copies(frames: Part) -> tuple[Part, Part]:
+    """The frames, and those without a place whose image is there a second time, whole."""
+    whole = {frame.sop_uid: frame.file for frame in frames if not frame.missing}
+    broken = [f for f in frames if f.missing and whole.get(f.sop_uid, f.file) != f.file]
+    return [frame for frame in frames if frame not in broken], broken
+
+
+def _scouts(found: Sequence[Candidate]) -> set[str]:
+    """Series of three planes across each other with few images each: what a scan is planned on."""
+    grouped: dict[str, list[Candidate]] = {}
+    for candidate in found:
+        grouped.setdefault(candidate.series_uid, []).append(candidate)
+    return {uid for uid, stacks in grouped.items() if _is_scout(stacks)}
+
+
+def _is_scout(stacks: Sequence[Candidate]) -> bool:
+    if len(stacks) < 3 or max(len(c.frames) for c in stacks) > SCOUT_IMAGES or any(c.frames[0].missing for c in stacks):
+        return False
+    normals = [axes_of(c.frames[0])[2] for c in stacks]
+    return any(abs(np.linalg.det(np.stack(three))) > ACROSS for three in combinations(normals, 3))
 
 
 def _of_series(frames: Part) -> tuple[list[Candidate], str]:

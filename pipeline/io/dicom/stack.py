@@ -76,8 +76,8 @@ def planes_of(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 def _refuse_unplaced(frame: Frame) -> None:
     if frame.missing:
-        what = f"{frame.missing} is missing or unreadable: the place in the patient is unknown"
-        raise UserError(what, where=frame.name, next="Export the series again with its geometry.")
+        what = f"{frame.missing} is missing or unreadable: the place in the patient or the values are unknown"
+        raise UserError(what, where=frame.name, next="Export the series again with all its attributes.")
     along_row, along_column, _ = axes_of(frame)
     off = max(abs(np.linalg.norm(along_row) - 1), abs(np.linalg.norm(along_column) - 1), abs(along_row @ along_column))
     if off > UNIT_TOLERANCE:
