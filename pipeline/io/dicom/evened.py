@@ -46,20 +46,29 @@ def evened(frames: Sequence[Frame]) -> Evened:
     count = _count(places_mm, step_multiples(geometry), ordered)
     step_mm = float(places_mm[-1]) / (count - 1)
     grid_mm = np.arange(count) * step_mm
-    distances = np.abs(grid_mm[:, None] - places_mm[None])  # (grid slices, frames)
-    taken = distances.argmin(axis=1)
-    owned = np.where(taken[:, None] == np.arange(len(ordered))[None], distances, np.inf)
+    taken, shown_in = _assigned(grid_mm, places_mm)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1], affine[:3, 2] = column_steps.mean(axis=0), row_steps.mean(axis=0), along * step_mm
     middle = np.array([(ordered[0].columns - 1) / 2, (ordered[0].rows - 1) / 2, 0.0])
     affine[:3, 3] = centres[0] - affine[:3, :3] @ middle
-    moved_mm = float(distances.min(axis=1).max())
+    moved_mm = float(np.abs(grid_mm - places_mm[taken]).max())
     return Evened(
         layout=Layout(frames=tuple(ordered), affine=affine, geometry=geometry),
-        shown_in=tuple(owned.argmin(axis=0).tolist()),
+        shown_in=tuple(shown_in.tolist()),
         taken=tuple(taken.tolist()),
         notices=(_notice(geometry.kind, len(ordered), count, step_mm, moved_mm),),
     )
+
+
+def _assigned(grid_mm: np.ndarray, places_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each grid slice the nearest frame, and for each frame the nearest of the grid slices that took it."""
+    after = np.clip(np.searchsorted(places_mm, grid_mm), 1, len(places_mm) - 1)
+    taken = np.where(grid_mm - places_mm[after - 1] <= places_mm[after] - grid_mm, after - 1, after)
+    by_frame = np.lexsort((np.abs(grid_mm - places_mm[taken]), taken))  # of each frame's grid slices the nearest comes first
+    frames, first = np.unique(taken[by_frame], return_index=True)
+    shown_in = np.rint(places_mm / grid_mm[1]).astype(int)
+    shown_in[frames] = by_frame[first]
+    return taken, shown_in
 
 
 def _count(places_mm: np.ndarray, multiples: np.ndarray | None, frames: Sequence[Frame]) -> int:
