@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from ...errors import Notice, UserError
-from ..geometry import Geometry, fit_stack, ras_from_lps
+from ..geometry import Geometry, fit_stack
 from ..inspection import Inspection, SetAside, VolumeRow
 from ..orient import plane_of
 from ..volume import Volume, short_uid
@@ -83,7 +83,7 @@ def _row(candidate: Candidate, looked: Looked, chosen: Candidate | None, refusal
         size=(first.columns, first.rows, len(candidate.frames)),
         channels=1,
         spacing_mm=(x, y, z) if layout is not None and layout.spacing_known else None,
-        plane=plane_of(ras_from_lps(axes_of(first)[2])) if first.orientation is not None else "",
+        plane=plane_of(axes_of(first)[2]) if first.orientation is not None else "",
         geometry=geometry.kind if geometry is not None else "",
         residual_mm=geometry.residual_mm if geometry is not None else None,
         fault=fault,

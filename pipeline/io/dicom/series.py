@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from ...errors import Notice, UserError
+from ..orient import plane_of
 from ..volume import short_uid
 from .frames import Frame
 from .stack import Layout, axes_of, lay_out
@@ -40,7 +41,7 @@ class Candidate:
         return self.frames[0].series_number
 
     def describe(self) -> str:
-        """'series 4 (94233732) CT 96x96x10, 0.45x0.45x5.00 mm, volume "time 2"': what a user needs to choose."""
+        """'series 4 (94233732) CT 96x96x10, 0.45x0.45x5.00 mm, "AX T1", volume "time 2"': what a user needs to choose."""
         first = self.frames[0]
         number = "without number" if first.series_number is None else str(first.series_number)
         parts = [
@@ -48,6 +49,8 @@ class Candidate:
         ]
         if self.layout is not None:
             parts.append("x".join(f"{edge:.2f}" for edge in np.linalg.norm(self.layout.affine[:3, :3], axis=0)) + " mm")
+        if first.description:
+            parts.append(f'"{first.description}"')
         if self.name:
             parts.append(f'volume "{self.name}"')
         if self.fault is not None:
@@ -173,10 +176,7 @@ _SHARED = ("rows", "columns", "bits_allocated", "bits_stored", "signed", "frame_
 
 def _stack_names(groups: Sequence[Part]) -> list[str]:
     """'axial', 'coronal', 'sagittal' by the nearest plane; numbered where two stacks have the same."""
-    planes = []
-    for group in groups:
-        normal = np.abs(axes_of(group[0])[2])
-        planes.append(("sagittal", "coronal", "axial")[int(np.argmax(normal))])
+    planes = [plane_of(axes_of(group[0])[2]) for group in groups]  # LPS or RAS+: the nearest plane is the same
     return [p if planes.count(p) == 1 else f"{p} {planes[: k + 1].count(p)}" for k, p in enumerate(planes)]
 
 
