@@ -37,6 +37,7 @@ def convert_scan(
     path, out = Path(path), Path(out)
     _refuse_taken(out, overwrite, path)
     scan = read_volume(path, series=series, volume=volume, pixel_size_mm=pixel_size_mm, accept_irregular=accept_irregular)
+    _refuse_idle_words(scan.source, series=series, volume=volume, accept_irregular=accept_irregular, pixel_size=pixel_size_mm)
     if scan.source.kind == "picture":
         scan = _placed(scan)
     written = orthogonal(scan)
@@ -72,6 +73,7 @@ def convert_labels(
     mask = read_nifti(path)
     mask = replace(mask, array=whole_labels(mask.array, path))
     reference = read_volume(like, series=series, volume=volume, accept_irregular=accept_irregular)
+    _refuse_idle_words(reference.source, series=series, volume=volume, accept_irregular=accept_irregular)
     for placed in (mask, reference):
         _refuse_unplaced(placed.source)
     resampled = resample_labels(mask, affine=reference.affine, shape=reference.shape, name=reference.source.short_name)
@@ -91,6 +93,16 @@ def _refuse_taken(out: Path, overwrite: bool, *inputs: Path) -> None:
         raise UserError("is a folder", where=out, next="Give the name of a file.")
     if not overwrite:
         raise UserError("exists already", where=out, next="Choose another name, or add --overwrite to replace it.")
+
+
+def _refuse_idle_words(source: Source, **words: object) -> None:
+    """Raises: UserError for a word that does nothing with this kind of file: who typed it expects that it does."""
+    for name, value in words.items():
+        fits = "picture" if name == "pixel_size" else "dicom"
+        if value not in ("", False, None) and source.kind != fits:
+            kinds = {"dicom": "DICOM", "nifti": "NIfTI", "picture": "a picture"}
+            what = f"--{name.replace('_', '-')} is for {kinds[fits]}, and this is {kinds[source.kind]}"
+            raise UserError(what, where=source.path, next="Leave it out.")
 
 
 def _refuse_unplaced(source: Source) -> None:

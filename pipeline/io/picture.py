@@ -31,8 +31,11 @@ GREY_MODES = {
 
 def looks_like_picture(path: Path) -> bool:
     """Whether the first bytes are those of PNG, TIFF or JPEG (which `read_picture` refuses with a reason)."""
-    with path.open("rb") as stream:
-        head = stream.read(8)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(8)
+    except OSError:
+        return False
     return head.startswith((b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\xff\xd8\xff"))
 
 

@@ -143,7 +143,7 @@ def _refuse_elsewhere(mask: Volume, amounts: tuple[Amount, ...], covered_fractio
     next = "Give the image that the mask was drawn on, or one of the same place in the same patient."
     if before and before - outside < LEAST_INSIDE * before:
         share = f"{(before - outside) / before:.1%} of the labelled voxels"
-        millilitres = f"{sum(a.ml_before - a.ml_outside for a in amounts):.2f} of {sum(a.ml_before for a in amounts):.2f} ml"
+        millilitres = f"{sum(a.ml_before - a.ml_outside for a in amounts):.4g} of {sum(a.ml_before for a in amounts):.4g} ml"
         what = f"only {share} ({millilitres}) lie in {name}; {LEAST_INSIDE:.0%} are needed"
         raise UserError(what, where=mask.source.path, next=next)
     if not before and covered_fraction < LEAST_COVERED:

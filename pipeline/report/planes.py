@@ -19,6 +19,7 @@ from .sheet import GREY, TEXT_PX, font, sheet_of
 
 LARGEST_PX = 420  # of the longest edge of the scan
 THINNEST_PX = 4  # a plane of few slices stays visible
+NARROWEST_PX = 180  # of the field around a plane: scale and number stand beside each other
 MARGIN_PX = 26  # around each plane, for the letters
 SCALE_PX = 30  # below it, for the scale
 SAMPLED = 10**6  # values that the window is found from
@@ -38,7 +39,7 @@ def three_planes(scan: Volume, *, title: str = "") -> Image.Image:
     axes = [axis for axis in range(3) if all(scan.shape[other] > 1 for other in range(3) if other != axis)] or [2]
     axes.sort(key=lambda axis: ("axial", "coronal", "sagittal").index(plane_of(scan.affine[:3, axis])))
     planes = [_plane(scan, grey, axis, window, mm_per_px) for axis in axes]
-    size = max(picture.width for picture, _ in planes), max(picture.height for picture, _ in planes)
+    size = max(NARROWEST_PX, *(picture.width for picture, _ in planes)), max(picture.height for picture, _ in planes)
     cells = [_cell(scan, axis, *plane, size, mm_per_px) for axis, plane in zip(axes, planes, strict=True)]
     return sheet_of(cells, len(cells), title, [(line, None) for line in _legend(scan, window)])
 

@@ -115,6 +115,16 @@ def test_a_picture_needs_the_size_of_its_pixels(tmp_path: Path, capsys: pytest.C
     assert nibabel.load(tmp_path / "a.nii.gz").header.get_zooms() == (0.25, 0.25, 0.25)
 
 
+def test_words_that_do_nothing_here_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = nifti(tmp_path / "scan.nii", np.ones((4, 4, 4), dtype=np.int16))
+    series = save(volume_datasets(noise()), tmp_path / "series")
+    out = tmp_path / "out.nii"
+    assert "--series is for DICOM, and this is NIfTI" in refusal(capsys, "convert", scan, out, "--series", "4")
+    assert "--accept-irregular is for DICOM" in refusal(capsys, "convert", scan, out, "--like", scan, "--accept-irregular")
+    assert "--pixel-size is for a picture, and this is DICOM" in refusal(capsys, "convert", series, out, "--pixel-size", "nan")
+    assert not out.exists()
+
+
 def test_a_mask_comes_onto_the_grid_of_its_series_and_is_read_from_then_on(tmp_path: Path, capsys) -> None:
     """The message of the reader is the command; typed as it stands, it makes the mask readable."""
     series = save(volume_datasets(noise(5, 6, 8)), tmp_path / "the series")
@@ -177,7 +187,7 @@ def test_what_is_no_mask_or_has_no_place_is_refused(tmp_path: Path, capsys: pyte
     said = {
         (half, good): "64 voxels of the mask hold fractions, e.g. 0.5",
         (grey, good): "more than 256 different values, from 0 to",
-        (far, good): "only 0.0% of the labelled voxels (0.00 of 0.23 ml) lie in good; 50% are needed",
+        (far, good): "only 0.0% of the labelled voxels (0 of 0.2304 ml) lie in good; 50% are needed",
         (tmp_path / "unplaced.nii", good): "neither sform nor qform is set: where it lies in the patient is unknown",
         (good, tmp_path / "unplaced.nii"): "neither sform nor qform is set",
         (good, tmp_path / "a.png"): "a picture has no place in mm",

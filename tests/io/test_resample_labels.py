@@ -144,7 +144,7 @@ def test_a_structure_thinner_than_the_voxels_is_said_to_be_gone() -> None:
 
 def test_a_mask_of_another_place_is_refused_with_its_share_in_ml() -> None:
     mask = np.ones((10, 10, 10), dtype=np.uint8)
-    with pytest.raises(UserError, match=r"only 30.0% of the labelled voxels \(0.30 of 1.00 ml\) lie in image; 50% are needed"):
+    with pytest.raises(UserError, match=r"only 30.0% of the labelled voxels \(0.3 of 1 ml\) lie in image; 50% are needed"):
         onto(mask, np.eye(4), grid((1, 1, 1), (7, 0, 0)), (10, 10, 10))
     assert onto(mask, np.eye(4), grid((1, 1, 1), (5, 0, 0)), (10, 10, 10)).covered_fraction == 0.5
 
