@@ -11,13 +11,15 @@ ARGS ?=
 SOURCE := pipeline tests tools $(wildcard benchmarks)
 # Tests run side by side: more threads in each would only get in each other's way.
 TEST_THREADS ?= 1
+EXAMPLES ?= 5000
+FUZZ_FILES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format doctor clean
+.PHONY: help demo test test-long fuzz check format doctor clean
 
 help: ## list all targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='...']"
-	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(firstword $(MAKEFILE_LIST)) | awk -F': ' '{ printf "  %-8s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(firstword $(MAKEFILE_LIST)) | awk -F': ' '{ printf "  %-9s %s\n", $$1, $$2 }'
 
 demo: ## the whole chain on made-up CT scans, in a few minutes
 	$(call prepare,demo)
@@ -26,6 +28,14 @@ demo: ## the whole chain on made-up CT scans, in a few minutes
 test: ## run all tests; ARGS='-k dicom' runs some
 	$(call prepare,test)
 	@OMP_NUM_THREADS=$(TEST_THREADS) $(VENV)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+test-long: ## 5,000 made-up DICOM series instead of 200; EXAMPLES=1000 makes it fewer
+	$(call prepare,test)
+	@UNET_EXAMPLES=$(EXAMPLES) $(VENV)/python -m pytest --durations=0 $(wildcard tests/io/test_dicom_propert*.py) $(ARGS)
+
+fuzz: ## damaged DICOM files through the reader; FUZZ_FILES=1000 makes it fewer than 100,000
+	$(call prepare,test)
+	@$(VENV)/python tests/fuzz/fuzz_dicom.py --files $(FUZZ_FILES) $(ARGS)
 
 check: ## lint, format, strict types, import layers
 	$(call prepare,check)

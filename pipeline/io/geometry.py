@@ -11,6 +11,7 @@ import numpy as np
 REGULAR_MM = 0.05  # positions are often rounded to 0.01 mm, or carry the noise of a table's encoder
 REGULAR_FRACTION = 0.01  # of the slice distance; the larger of the two counts
 REGULAR_MOST_MM = 0.1
+REGULAR_MOST_FRACTION = 0.25  # of the slice distance: a lost slice moves its neighbours by a third of it at least
 SHEAR_MM = 0.05  # a corner may miss the right-angled grid by this: direction cosines are often rounded to 4 to 6 digits
 
 
@@ -89,8 +90,11 @@ def shear_distance_mm(affine: np.ndarray, shape: tuple[int, int, int]) -> float:
 
 
 def regular_tolerance_mm(distance_mm: float) -> float:
-    """How far a slice may lie from its place in a regular stack: 0.05 mm or 1 % of the distance, at most 0.1 mm."""
-    return min(max(REGULAR_MM, REGULAR_FRACTION * distance_mm), REGULAR_MOST_MM)
+    """How far a slice may lie from its place in a regular stack: 0.05 mm or 1 % of the distance, at most 0.1 mm.
+
+    Nowhere more than a quarter of the distance, or lost slices of tiny things would go unseen.
+    """
+    return min(max(REGULAR_MM, REGULAR_FRACTION * distance_mm), REGULAR_MOST_MM, REGULAR_MOST_FRACTION * distance_mm)
 
 
 def fit_stack(

@@ -1,7 +1,8 @@
 """Write made-up series with pydicom alone and know where each pixel lies in the patient: the oracle of the property tests.
 
-A plane is one image: its pixels with the place that its own header will say, rounded as it is written. Nothing is taken from our
-reader; a pixel in column i and row j of a plane lies at first + i * column_step + j * row_step (LPS, mm; PS3.3 C.7.6.2.1.1).
+A plane is one image: its pixels with the place that its own header will say, rounded as it is written. Nothing is taken from
+our reader; a pixel in column i and row j of a plane lies at first + i * column_step + j * row_step (LPS, mm;
+PS3.3 C.7.6.2.1.1).
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,9 +37,15 @@ _SURE: tuple[tuple[str, Callable[[Frame], object]], ...] = (
     ("TE", lambda f: f.echo_time_ms),
     ("b", lambda f: f.b_value),
     ("direction", lambda f: f.gradient),
+    ("TI", lambda f: f.inversion_time_ms),
+    ("flip angle", lambda f: f.flip_angle_deg),
+    ("kVp", lambda f: f.kvp),
     ("type", lambda f: f.image_type),
     ("time", lambda f: f.temporal_position),
+    ("index", lambda f: f.dimensions),
 )
+# of these, values that take turns along the stack are two volumes between each other, even where no position is shared
+_TAKING_TURNS = ("stack", "echo", "TE", "b", "time")
 # what only puts repeated images of a place in order; used where every place has equally many
 _ORDERING: tuple[tuple[str, Callable[[Frame], object]], ...] = (
     ("time", lambda f: f.trigger_time_ms),
@@ -45,6 +53,7 @@ _ORDERING: tuple[tuple[str, Callable[[Frame], object]], ...] = (
     ("time", lambda f: f.acquisition_time or None),
     ("repeat", lambda f: f.instance_number),
 )
+_RUNNING = ("acquisition", "repeat")  # numbers that count on: in any other order they say nothing
 
 
 def split(piece: Piece) -> list[Piece]:
@@ -53,13 +62,28 @@ def split(piece: Piece) -> list[Piece]:
     for name, value in _SURE:
         parted: list[Piece] = []
         for part in pieces:
-            useful = _doubled(part.frames) and any(_several(place, value) for place in _positions(part.frames))
-            parted += _by_value(part, name, value) if useful else [part]
+            parted += _by_value(part, name, value) if _tells_apart(name, value, part.frames) else [part]
         pieces = parted
     finished: list[Piece] = []
     for part in pieces:
         finished += _by_order(_without_copies(part))
     return finished
+
+
+def _tells_apart(name: str, value: Callable[[Frame], object], frames: Part) -> bool:
+    """Whether images of one place differ in this attribute, or the images of its values lie between each other."""
+    if not _several(frames, value):
+        return False
+    places = _positions(frames)
+    if any(_several(place, value) for place in places):
+        # an index that goes up with every image counts images, not volumes
+        return name != "index" or len({value(f) for f in frames}) <= max(map(len, places))
+    sizes = Counter(map(value, frames))
+    if name not in _TAKING_TURNS or min(sizes.values()) < 2:
+        return False
+    along = [value(place[0]) for place in places]
+    runs = 1 + sum(a != b for a, b in pairwise(along))
+    return name == "stack" or (runs > len(sizes) and len(set(sizes.values())) == 1)
 
 
 def _positions(frames: Part) -> list[Part]:
@@ -119,15 +143,20 @@ def _without_copies(piece: Piece) -> Piece:
     """Of images at one place with the same pixels one is kept."""
     if not _doubled(piece.frames):
         return piece
+    places = _positions(piece.frames)
+    digests = [[pixel_digest(frame) for frame in place] if len(place) > 1 else [""] for place in places]
+    count = len(places[0])
+    if len(places) > 1 and all(map(count.__eq__, map(len, places))) and any(len(set(d)) == count for d in digests):
+        return piece  # as many volumes as images a place: where two look alike, they are empty, not sent twice
     kept: Part = []
-    for place in _positions(piece.frames):
+    for place, stamps in zip(places, digests, strict=True):
         known: dict[str, Frame] = {}
-        for frame in place if len(place) > 1 else ():
-            twin = known.setdefault(pixel_digest(frame), frame)
+        for frame, stamp in zip(place, stamps, strict=True):
+            twin = known.setdefault(stamp, frame)
             if twin is not frame:
                 again = "a copy of" if twin.sop_uid == frame.sop_uid else "the same image under another UID as"
                 piece.set_aside.append((frame.name, f"{again} {twin.name}"))
-        kept += known.values() if known else place
+        kept += known.values()
     if piece.set_aside:
         first = piece.set_aside[0]
         sentence = f"{len(piece.set_aside)} images were there twice and are taken once (e.g. {first[0]}: {first[1]})"
@@ -152,7 +181,7 @@ def _by_order(piece: Piece) -> list[Piece]:
     for name, value in _ORDERING:
         ranked = [sorted(place, key=lambda f, v=value: _sortable(v(f))) for place in places]  # type: ignore[misc]
         clear = all(len({value(f) for f in place} - {None}) == count == len(place) for place in places)
-        if clear:
+        if clear and (name not in _RUNNING or _counts_on([[value(f) for f in place] for place in ranked])):  # type: ignore[misc]
             return [
                 Piece(
                     frames=[place[k] for place in ranked],
@@ -167,3 +196,16 @@ def _by_order(piece: Piece) -> list[Piece]:
     )
     piece.fault = UserError(what, next="Take the wrong file out, or send the series again.")
     return [piece]
+
+
+def _counts_on(ranked: Sequence[Sequence[int]]) -> bool:
+    """Whether numbers go through the stack volume by volume, or through the volumes place by place.
+
+    Args:
+        ranked: for each place the numbers of its images, rising.
+    """
+    volumes = list(zip(*ranked, strict=True))
+    if all(max(a) <= min(b) for a, b in pairwise(volumes)):
+        return True
+    runs = sorted(map(tuple, ranked))
+    return all(max(a) <= min(b) for a, b in pairwise(runs))
