@@ -15,20 +15,21 @@ def source_planes(prediction: Prediction) -> np.ndarray:
     """Which structure each pixel of each source slice belongs to.
 
     Returns: (slices, rows, columns) with the position in the table plus one, 0 for none of them; for overlapping structures
-        (slices, rows, columns, structures) of 0 and 1. uint8, or uint16 from 256 structures on.
+        (slices, rows, columns, structures) of 0 and 1. uint8, or uint16 from 255 structures on.
     """
     array, table, source = prediction.labels.array, prediction.table, prediction.image.source
     picked = array[:, :, list(source.shown_in)] if source.shown_in else array
-    kind = np.uint8 if len(table.structures) < 256 else np.uint16
+    kind = np.uint8 if len(table.structures) < 255 else np.uint16
     if table.overlapping:
         return np.ascontiguousarray((picked > 0).transpose(2, 1, 0, 3), dtype=kind)
-    known = np.isin(picked, (table.background, *table.values))
-    if not known.all():
-        raise ValueError("the labels hold values that the table does not name")
-    positions = np.zeros(256, dtype=kind)
+    positions = np.full(256, len(table.structures) + 1, dtype=kind)
+    positions[table.background] = 0
     for position, value in enumerate(table.values):
         positions[value] = position + 1
-    return np.ascontiguousarray(positions[picked].transpose(2, 1, 0))
+    planes = np.ascontiguousarray(positions[picked].transpose(2, 1, 0))
+    if planes.max(initial=0) > len(table.structures):
+        raise ValueError("the labels hold values that the table does not name")
+    return planes
 
 
 def plane_of_structure(planes: np.ndarray, k: int, position: int) -> np.ndarray:

@@ -214,8 +214,12 @@ def _refer_to_source(dataset: Dataset, study: Study) -> None:
         item.SpatialLocationsPreserved = stand_in.SpatialLocationsPreserved
         derivation.SourceImageSequence = [item]
     dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = instances(study.headers)
-    dataset.SourceImageSequence = instances(study.headers)
-    for item in dataset.SourceImageSequence:
-        frames = [h.frame_number for h in study.headers if h.frame.sop_uid == item.ReferencedSOPInstanceUID]
-        if frames[0] is not None:
-            item.ReferencedFrameNumber = frames
+    frames: dict[str, list[int]] = {}
+    for header in study.headers:
+        if header.frame_number is not None:
+            frames.setdefault(header.frame.sop_uid, []).append(header.frame_number)
+    sources = instances(study.headers)
+    for item in sources:
+        if item.ReferencedSOPInstanceUID in frames:
+            item.ReferencedFrameNumber = frames[item.ReferencedSOPInstanceUID]
+    dataset.SourceImageSequence = sources
