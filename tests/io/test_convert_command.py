@@ -197,3 +197,16 @@ def test_what_is_no_mask_or_has_no_place_is_refused(tmp_path: Path, capsys: pyte
     for (mask, like), words in said.items():
         assert words in refusal(capsys, "convert", mask, tmp_path / "out.nii.gz", "--like", like)
     assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_a_real_mask_drawn_on_mr_lies_on_the_ct_of_its_patient_and_on_nobody_elses(
+    shared: Path, tmp_path: Path, capsys
+) -> None:
+    sarcoma, out = shared / "data" / "sarcoma", tmp_path / "out.nii.gz"
+    ct = sarcoma / "dicom" / "STS_002" / "CT" / "image"
+    assert typed("convert", sarcoma / "nifti_truth" / "STS_002_MR_T1_mask.nii.gz", out, "--like", ct) == 0
+    np.testing.assert_array_equal(array_of(out) > 0, array_of(sarcoma / "nifti_truth" / "STS_002_CT_mask.nii.gz") > 0)
+    capsys.readouterr()
+    other = sarcoma / "nifti_truth" / "STS_008_MR_T1_mask.nii.gz"
+    said = refusal(capsys, "convert", other, tmp_path / "other.nii.gz", "--like", ct)
+    assert "only 0.0% of the labelled voxels (0 of 27.64 ml) lie in series3_35533244" in said
