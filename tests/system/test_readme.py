@@ -58,7 +58,16 @@ def test_readme_runs_from_top_to_bottom(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     chain = [line for line in typed(ROOT / "README.md") if line.startswith("unet ")]
-    assert [line.split()[1] for line in chain] == ["manifest", "check", "train", "evaluate", "bundle", "predict", "ui"]
+    assert [line.split()[1] for line in chain] == [
+        "manifest",
+        "check",
+        "train",
+        "evaluate",
+        "bundle",
+        "inspect",
+        "predict",
+        "ui",
+    ]
     for line in chain[:-1]:  # the page is opened by a test of its own
         quick = line.replace("--time-budget 20m", QUICK).replace("SERIES", "SERIES.nii.gz")
         done = unet(*shlex.split(quick)[1:], cwd=project)
