@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from ..inference.prediction import Prediction
 
 DESCRIPTION = """Segment DICOM folders, zips of them, NIfTI files or pictures with a bundle.
-Writes OUT/<name>/: mask.nii.gz on the input's own grid, mask.json (labels, volumes in ml, warnings), overlay.png."""
+Writes OUT/<name>/: mask.nii.gz on the input's own grid, mask.json (labels, volumes in ml, warnings), overlay.png, and for
+DICOM mask.seg.dcm, a segmentation that refers to the series."""
 EXAMPLE = "unet predict bundles/NAME DICOM_FOLDER -o predictions"
 
 
@@ -22,25 +23,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", required=True, metavar="OUT", help="where the prediction folders go")
     parser.add_argument("--series", default="", metavar="S", help="which series, where a folder holds several: number or UID")
     parser.add_argument("--volume", default="", metavar="V", help="which volume, where a series holds several")
+    parser.add_argument("--accept-irregular", action="store_true", help="also slices with holes or uneven distances")
     parser.add_argument("--pixel-size", type=float, metavar="MM", help="of pictures, which do not say it")
+    parser.add_argument("--seg", action=argparse.BooleanOptionalAction, help="DICOM SEG; on where the input is DICOM")
+    parser.add_argument("--rtstruct", action="store_true", help="also an RTSTRUCT, where the input is DICOM")
+    parser.add_argument("--slicer", action="store_true", help="also mask.seg.nrrd, a segmentation of 3D Slicer")
+    parser.add_argument("--itksnap", action="store_true", help="also mask.labels.txt, label descriptions of ITK-SNAP")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier predictions of the same name")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where the network runs")
     parser.add_argument("--tile", type=int, default=DEFAULT_TILE, metavar="PX", help="largest tile: memory, not the mask")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..handout.batch import predict_all
+    from ..handout.batch import Order, predict_all
     from ..inference.predictor import Predictor
 
-    predictor = Predictor.from_bundle(arguments.bundle, device=arguments.device, tile=arguments.tile)
-    failures = predict_all(
-        predictor,
-        arguments.inputs,
-        arguments.out,
+    order = Order(
+        out=Path(arguments.out),
+        formats={name: getattr(arguments, name) for name in ("seg", "rtstruct", "slicer", "itksnap")},
+        overwrite=arguments.overwrite,
         series=arguments.series,
         volume=arguments.volume,
         pixel_size_mm=arguments.pixel_size,
-        done=_print,
+        accept_irregular=arguments.accept_irregular,
     )
+    predictor = Predictor.from_bundle(arguments.bundle, device=arguments.device, tile=arguments.tile)
+    failures = predict_all(predictor, arguments.inputs, order, done=_print)
     return 2 if failures else 0
 
 

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import UserError
 from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
+from ..io.read import read_volume
 from ..progress import say
-from .folder import write_prediction
+from .folder import free_place, write_prediction
+from .formats import chosen_formats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is wanted of every input."""
+
+    out: Path  # where the prediction folders go
+    formats: Mapping[str, bool | None] = field(default_factory=dict)  # as in `chosen_formats`
+    overwrite: bool = False
+    series: str = ""  # this and the following as in `read_volume`
+    volume: str = ""
+    pixel_size_mm: float | None = None
+    accept_irregular: bool = False
 
 
 def predict_all(
-    predictor: Predictor,
-    inputs: Sequence[str],
-    out: Path | str,
-    *,
-    series: str = "",
-    volume: str = "",
-    pixel_size_mm: float | None = None,
-    done: Callable[[Prediction, Path], None],
+    predictor: Predictor, inputs: Sequence[str], order: Order, *, done: Callable[[Prediction, Path], None]
 ) -> list[UserError]:
     """Segment all inputs with one loaded bundle.
 
     Args:
-        inputs, series, volume, pixel_size_mm: as in `Predictor.predict`.
-        out: where the prediction folders go.
+        inputs: paths of what `read_volume` reads.
         done: called with each prediction and its folder.
     Returns: one error for each input that could not be segmented; they were printed already.
     """
@@ -34,14 +43,35 @@ def predict_all(
     written: dict[Path, str] = {}
     for source in inputs:
         try:
-            prediction = predictor.predict(source, series=series, volume=volume, pixel_size_mm=pixel_size_mm)
-            target = Path(out) / prediction.name
-            if target in written:
-                raise UserError(f"would overwrite the mask of {written[target]}", where=source, next="Use another -o for it.")
-            written[write_prediction(prediction, out)] = source
+            prediction, folder = _predict(predictor, source, order, written)
         except UserError as error:
             failures.append(error)
             say(f"unet: {error}")
             continue
-        done(prediction, target)
+        written[folder] = source
+        done(prediction, folder)
     return failures
+
+
+def _predict(predictor: Predictor, source: str, order: Order, written: Mapping[Path, str]) -> tuple[Prediction, Path]:
+    """Everything that can be refused is refused before the network runs."""
+    started = time.monotonic()
+    image = read_volume(
+        source,
+        series=order.series,
+        volume=order.volume,
+        pixel_size_mm=order.pixel_size_mm,
+        accept_irregular=order.accept_irregular,
+    )
+    read_s = time.monotonic() - started
+    earlier = written.get(order.out / image.source.short_name)
+    if earlier is not None:
+        raise UserError(f"would overwrite the mask of {earlier}", where=source, next="Use another -o for it.")
+    free_place(image.source, order.out, overwrite=order.overwrite)
+    formats = chosen_formats(order.formats, image, predictor.bundle.recipe.table)
+    try:
+        prediction = predictor.predict(image)
+    except UserError as error:
+        raise UserError(error.what, where=source, next=error.next) from error  # as the caller named it
+    prediction = replace(prediction, timings_s={**prediction.timings_s, "read": round(read_s, 3)})
+    return prediction, write_prediction(prediction, order.out, formats=formats, overwrite=order.overwrite)

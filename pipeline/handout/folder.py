@@ -1,60 +1,72 @@
-"""Write one prediction into OUT/<name>/: the mask, its sidecar, an overlay picture; all or nothing."""
+"""Write one prediction into OUT/<name>/: the mask, whatever formats are wanted, a picture, the sidecar; all or nothing."""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
 from ..inference.prediction import Prediction
-from ..inference.segment import as_written
-from ..io.nifti import write_nifti
 from ..io.paths import written_aside
-from ..io.picture import write_picture
+from ..io.volume import Source
 from ..report.overlay import mosaic
+from .formats import FORMATS, NIFTI, PICTURE, Format, chosen_formats
+from .resampled import reasons
 from .sidecar import sidecar
+from .study import study_of
 
-MASK, PICTURE_MASK, SIDECAR, OVERLAY = "mask.nii.gz", "mask.png", "mask.json", "overlay.png"
+SIDECAR, OVERLAY = "mask.json", "overlay.png"
+OURS = (NIFTI.file, PICTURE.file, *(row.file for row in FORMATS), SIDECAR, OVERLAY)
 
 
-def write_prediction(prediction: Prediction, out: Path | str) -> Path:
-    """Write the folder under a hidden name, then rename it; an earlier prediction of the same name is replaced.
+def write_prediction(
+    prediction: Prediction, out: Path | str, *, formats: Sequence[Format] = (), overwrite: bool = False
+) -> Path:
+    """Write the folder under a hidden name, read every format back, then rename it.
 
-    Returns: the folder. A picture's mask is `mask.png` of the picture's size; everything else gets `mask.nii.gz`.
-    Raises: UserError where the place is taken by something else, or cannot be written to.
+    Args:
+        formats: of `chosen_formats`; () is the mask alone.
+        overwrite: an earlier prediction of this name is replaced instead of refused; other people's files never are.
+    Returns: the folder.
+    Raises: UserError where the place is taken, or cannot be written to.
     """
-    if prediction.name in ("", ".", ".."):
-        raise UserError("the file has no name before its ending", where=prediction.image.source.path, next="Give it one.")
-    target = Path(out) / prediction.name
-    _refuse_other_folder(target)
+    target = free_place(prediction.image.source, out, overwrite=overwrite)
+    chosen = tuple(formats) or chosen_formats({}, prediction.image, prediction.table)
     try:
         with written_aside(target) as aside:
-            _write(prediction, aside)
+            _write(prediction, aside, chosen)
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=target, next="Choose another folder with -o.") from error
     return target
 
 
-def _refuse_other_folder(target: Path) -> None:
-    """Raises: UserError where the place holds something that no prediction wrote, and would be lost."""
+def free_place(source: Source, out: Path | str, *, overwrite: bool) -> Path:
+    """OUT/<name>. Raises: UserError where something is there that would be lost, or the input has no name."""
+    if source.short_name in ("", ".", ".."):
+        raise UserError("the file has no name before its ending", where=source.path, next="Give it one.")
+    target = Path(out) / source.short_name
     if not target.exists():
-        return
+        return target
     names = sorted(path.name for path in target.iterdir()) if target.is_dir() else [target.name]
-    others = [name for name in names if name not in (MASK, PICTURE_MASK, SIDECAR, OVERLAY)]
+    others = [name for name in names if name not in OURS]
     if others:
         what = f"exists and holds something else than a prediction: {', '.join(others[:3])}{' ...' if len(others) > 3 else ''}"
         raise UserError(what, where=target, next="Choose another folder with -o.")
+    if names and not overwrite:
+        next_step = "Add --overwrite to replace it, or choose another folder with -o."
+        raise UserError("a prediction of this name is there already", where=target, next=next_step)
+    return target
 
 
-def _write(prediction: Prediction, folder: Path) -> None:
-    labels = prediction.labels
-    if prediction.image.source.kind == "picture" and labels.array.ndim == 3 and labels.shape[2] == 1:
-        name, shape = PICTURE_MASK, labels.shape
-        write_picture(labels.array[:, :, 0], folder / name)
-    else:
-        grid = as_written(labels, prediction.table)
-        name, shape = MASK, grid.shape
-        write_nifti(grid, folder / name)
-    text = json.dumps(sidecar(prediction, mask=name, mask_shape=shape), indent=1, ensure_ascii=False)
-    (folder / SIDECAR).write_text(text + "\n", encoding="utf-8")
-    mosaic(prediction.image, labels, prediction.table, title=prediction.name).save(folder / OVERLAY)
+def _write(prediction: Prediction, folder: Path, formats: Sequence[Format]) -> None:
+    started = time.monotonic()
+    study = study_of(prediction.image.source) if any(row.needs == "dicom" for row in formats) else None
+    for row in formats:
+        row.write(prediction, study, folder / row.file)
+    moved = reasons(prediction)
+    title = f"{prediction.name} (resampled: {', '.join(moved)})" if moved else prediction.name
+    mosaic(prediction.image, prediction.labels, prediction.table, title=title).save(folder / OVERLAY)
+    said = sidecar(prediction, formats, write_s=time.monotonic() - started)
+    (folder / SIDECAR).write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

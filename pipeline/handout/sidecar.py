@@ -1,32 +1,38 @@
-"""`mask.json` beside each mask: what the values mean, how much there is, what was noticed, where it came from."""
+"""`mask.json` beside each mask: what the values mean, how much there is, what was noticed, where it came from.
+
+It stays with the images: it names source files and whole SOP Instance UIDs. docs/mask.schema.json says what stands where.
+"""
 
 from __future__ import annotations
 
-import re
-from pathlib import PurePath
+from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
-from ..errors import Notice
 from ..inference.prediction import Prediction
-from ..io.volume import Source
+from ..inference.segment import as_written
+from ..io.volume import Source, short_uid
+from .formats import Format
+from .resampled import reasons
 
-FORMAT = 1
-SHORTEST_NAME = 5  # file names that are a number of fewer digits are nobody's, and would be found in any sentence
+FORMAT = 2
+LIBRARIES = ("highdicom", "nibabel", "pydicom")  # that write the files; the predictor names those that computed the mask
 
 
-def sidecar(prediction: Prediction, *, mask: str, mask_shape: tuple[int, int, int]) -> dict[str, Any]:
-    """The sidecar as plain types. Of the patient it holds nothing: UIDs are cut to 8 digits, names of DICOM files left out.
+def sidecar(prediction: Prediction, formats: Sequence[Format], *, write_s: float) -> dict[str, Any]:
+    """The sidecar as plain types.
 
     Args:
-        mask: name of the mask file.
-        mask_shape: (columns, rows, slices) of it; not the image's where the image is sheared.
+        formats: what was written, the mask first.
+        write_s: seconds for it.
     """
-    image, source = prediction.image, prediction.image.source
-    geometry = source.geometry
+    moved = reasons(prediction)
     return {
         "format": FORMAT,
-        "mask": mask,
-        "mask_shape": list(mask_shape),
+        "mask": formats[0].file,
+        "mask_shape": list(as_written(prediction.labels, prediction.table).shape),
+        "resampled": list(moved),
+        "files": [{"name": row.file, "what": row.what, "exact": row.exact or not moved} for row in formats],
         "labels": prediction.table.to_json(),
         "volumes": [
             {
@@ -39,39 +45,42 @@ def sidecar(prediction: Prediction, *, mask: str, mask_shape: tuple[int, int, in
             }
             for found in prediction.structures
         ],
-        "image": {
-            "name": source.short_name,
-            "kind": source.kind,
-            "modality": image.modality,
-            "shape": list(image.shape),
-            "spacing_mm": [_rounded(mm) for mm in image.spacing_mm] if source.spacing_known else None,
-            "geometry": geometry.kind if geometry else None,
-            "geometry_residual_mm": round(geometry.residual_mm, 4) if geometry else None,
-            "files_set_aside": len(source.files_set_aside),
-        },
-        "notices": [_notice(notice, source) for notice in prediction.notices],
-        "provenance": dict(prediction.provenance),
-        "timings_s": dict(prediction.timings_s),
+        "image": _image(prediction),
+        "slices": _slices(prediction.image.source),
+        "notices": [{"code": n.code, "sentence": n.sentence, "where": n.where} for n in prediction.notices],
+        "provenance": {**prediction.provenance, **{name: version(name) for name in LIBRARIES}},
+        "timings_s": {**prediction.timings_s, "write": round(write_s, 3)},
     }
+
+
+def _image(prediction: Prediction) -> dict[str, Any]:
+    image, source = prediction.image, prediction.image.source
+    geometry = source.geometry
+    return {
+        "name": source.short_name,
+        "kind": source.kind,
+        "series": short_uid(source.series_uid) or None,
+        "series_number": source.series_number,
+        "volume": source.volume_name or None,
+        "modality": image.modality,
+        "shape": list(image.shape),
+        "spacing_mm": [_rounded(mm) for mm in image.spacing_mm] if source.spacing_known else None,
+        "geometry": geometry.kind if geometry else None,
+        "geometry_residual_mm": round(geometry.residual_mm, 4) if geometry else None,
+        "files_set_aside": [{"name": name, "why": why} for name, why in source.files_set_aside],
+    }
+
+
+def _slices(source: Source) -> list[dict[str, Any]]:
+    """Which SOP Instance each acquired slice is, and in which slice of the mask it is found."""
+    places = source.shown_in or range(len(source.sop_uids))
+    frames = source.frame_numbers or (1,) * len(source.sop_uids)
+    return [
+        {"number": place + 1, "sop_instance_uid": uid, "frame": frame}
+        for place, uid, frame in zip(places, source.sop_uids, frames, strict=True)
+    ]
 
 
 def _rounded(value: float) -> float:
     """Six digits, not six places: a voxel of an electron microscope is a 1e-14th of a millilitre."""
     return float(f"{value:.6g}")
-
-
-def _notice(notice: Notice, source: Source) -> dict[str, str]:
-    sentence, where = notice.sentence, notice.where
-    if source.kind == "dicom":
-        sentence = _without_names(sentence, source)
-        where = where if where == source.short_name else ""
-    return {"code": notice.code, "sentence": sentence, "where": where}
-
-
-def _without_names(sentence: str, source: Source) -> str:
-    """File names of a DICOM series can hold a patient's; they become 'a file'."""
-    names = {path.name for path in source.slice_files} | {PurePath(name).name for name, _ in source.files_set_aside}
-    names -= {name for name in names if name.isdigit() and len(name) < SHORTEST_NAME}
-    for name in sorted(names, key=len, reverse=True):
-        sentence = re.sub(rf"(?<![\w.]){re.escape(name)}(?![\w])", "a file", sentence)
-    return sentence

@@ -146,34 +146,30 @@ def test_a_sheared_mask_of_overlapping_structures_has_zeros_around_it(tmp_path: 
     assert (values.shape, values.sum(), values.max()) == ((20, 23, 8, 2), labels.sum(), 1)
 
 
-def test_no_uid_and_no_file_name_of_a_series_stands_in_the_sidecar(tmp_path: Path) -> None:
-    uid = "1.2.826.0.1.3680043.8.498.4711.12345678"
-    notices = (
-        Notice(
-            code="slices-duplicated",
-            sentence="2 images were there twice (e.g. DOE_JANE_1.dcm: a copy of 12)",
-            where="DOE_JANE_1.dcm",
-        ),
-        Notice(code="single-slice", sentence="12 slices of 2 mm", where="12"),
-    )
+def test_the_sidecar_names_every_slice_and_file_and_repeats_notices_word_for_word(tmp_path: Path) -> None:
+    notice = Notice(code="slices-duplicated", sentence="1 image was there twice (12.dcm: a copy of 11.dcm)", where="12.dcm")
     prediction = prediction_of(
         block(),
         kind="dicom",
-        series_uid=uid,
+        series_uid="1.2.826.0.1.3680043.8.498.4711.12345678",
         series_number=5,
-        slice_files=(Path("/archive/DOE^JANE/DOE_JANE_1.dcm"), Path("/archive/DOE^JANE/12")),
-        files_set_aside=(("sub/DOE_JANE_report.pdf", "not DICOM"),),
-        notices=notices,
+        volume_name="TE 90",
+        sop_uids=tuple(f"1.2.3.{k}" for k in range(8)),
+        frame_numbers=(1,) * 8,
+        shown_in=tuple(range(8)),
+        files_set_aside=(("sub/report.pdf", "not DICOM"),),
+        notices=(notice,),
     )
     folder = write_prediction(prediction, tmp_path)
-    assert folder.name == "series5_12345678"
-    text = (folder / "mask.json").read_text()
-    for secret in ("DOE", "JANE", "archive", uid, "4711.12345678"):
-        assert secret not in text
-    said = sidecar_of(folder)["notices"]
-    assert said[0]["sentence"] == "2 images were there twice (e.g. a file: a copy of 12)"
-    assert said[1] == {"code": "single-slice", "sentence": "12 slices of 2 mm", "where": ""}
-    assert sidecar_of(folder)["image"]["files_set_aside"] == 1
+    assert folder.name == "series5_12345678_TE-90"
+    said = sidecar_of(folder)
+    assert said["slices"][2] == {"number": 3, "sop_instance_uid": "1.2.3.2", "frame": 1}
+    assert len(said["slices"]) == 8
+    assert said["notices"] == [{"code": notice.code, "sentence": notice.sentence, "where": "12.dcm"}]
+    image = said["image"]
+    assert (image["series"], image["series_number"], image["volume"]) == ("12345678", 5, "TE 90")
+    assert image["files_set_aside"] == [{"name": "sub/report.pdf", "why": "not DICOM"}]
+    assert "4711.12345678" not in json.dumps(said)
 
 
 def test_the_picture_shows_the_outline_in_the_colour_of_the_table(tmp_path: Path) -> None:
@@ -186,9 +182,13 @@ def test_the_picture_shows_the_outline_in_the_colour_of_the_table(tmp_path: Path
     assert len(grey) > 0.8 * len(pixels)  # lines, no flood: the anatomy stays visible
 
 
-def test_an_earlier_prediction_is_replaced(tmp_path: Path) -> None:
+def test_an_earlier_prediction_stays_unless_it_may_be_overwritten(tmp_path: Path) -> None:
     write_prediction(prediction_of(block()), tmp_path)
-    folder = write_prediction(prediction_of(np.zeros((20, 16, 8), np.uint8)), tmp_path)
+    empty = prediction_of(np.zeros((20, 16, 8), np.uint8))
+    with pytest.raises(UserError, match=r"a prediction of this name is there already\. Add --overwrite"):
+        write_prediction(empty, tmp_path)
+    assert np.asarray(nibabel.load(tmp_path / "knee" / "mask.nii.gz").dataobj).any()
+    folder = write_prediction(empty, tmp_path, overwrite=True)
     assert not np.asarray(nibabel.load(folder / "mask.nii.gz").dataobj).any()
     assert [path.name for path in tmp_path.iterdir()] == ["knee"]
 
@@ -198,7 +198,7 @@ def test_a_folder_with_somebodys_file_is_not_replaced(name: str, tmp_path: Path)
     folder = write_prediction(prediction_of(block()), tmp_path)
     (folder / name).write_text("hours of work")
     with pytest.raises(UserError, match=f"holds something else than a prediction: {name}"):
-        write_prediction(prediction_of(block()), tmp_path)
+        write_prediction(prediction_of(block()), tmp_path, overwrite=True)
     assert (folder / name).read_text() == "hours of work"
 
 
@@ -224,7 +224,7 @@ def test_what_fails_half_way_leaves_the_earlier_prediction(tmp_path: Path, monke
 
     monkeypatch.setattr("pipeline.handout.folder.mosaic", stopped)
     with pytest.raises(KeyboardInterrupt):
-        write_prediction(prediction_of(np.zeros((20, 16, 8), np.uint8)), tmp_path)
+        write_prediction(prediction_of(np.zeros((20, 16, 8), np.uint8)), tmp_path, overwrite=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["knee"]
 
