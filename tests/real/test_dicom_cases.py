@@ -6,21 +6,26 @@ import importlib.util
 import json
 import os
 import re
+import subprocess
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+import nibabel
+import numpy as np
 import pytest
+from monai.transforms import LoadImage
 
-from pipeline.cli.main import main
+from pipeline.io.monai_reader import VolumeReader
+from pipeline.io.read import read_volume
+from pipeline.io.regrid import orthogonal
+
+Unet = Callable[..., subprocess.CompletedProcess[str]]
 
 SHARED = Path(os.environ.get("UNET_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 LIST = SHARED / "dicom" / "cases.json"
 CASES = json.loads(LIST.read_text(encoding="utf-8")) if LIST.exists() else []
-
-
-def cases(expect: str) -> list[object]:
-    return [pytest.param(case, id=case["case"]) for case in CASES if case["expect"] == expect]
 
 
 @cache
@@ -41,45 +46,59 @@ def test_the_cases_are_there(shared: Path) -> None:
     assert len(CASES) == 56
 
 
-@pytest.mark.parametrize("case", cases("exact"))
-def test_every_voxel_is_in_its_place(case: dict, tmp_path: Path) -> None:
-    assert main(["convert", str(SHARED / "dicom" / case["folder"]), str(tmp_path / "a.nii.gz")]) == 0
-    assert verdict(case, tmp_path / "a.nii.gz") == "exact"
+@pytest.mark.parametrize("case", [pytest.param(case, id=case["case"]) for case in CASES])
+def test_a_case_ends_as_it_must(case: dict, unet: Unet, tmp_path: Path) -> None:
+    """Through the command, as a user types it."""
+    judge = {"exact": lies_right, "regrid": lies_right, "refuse": is_refused, "choose": can_be_chosen}[case["expect"]]
+    judge(case, unet, tmp_path / "a.nii.gz")
 
 
-@pytest.mark.parametrize("case", cases("regrid"))
-def test_a_tilted_series_is_moved_slice_by_slice(case: dict, tmp_path: Path) -> None:
-    assert main(["convert", str(SHARED / "dicom" / case["folder"]), str(tmp_path / "a.nii.gz")]) == 0
-    assert verdict(case, tmp_path / "a.nii.gz") in ("regrid", "exact")
+def lies_right(case: dict, unet: Unet, out: Path) -> None:
+    folder = SHARED / "dicom" / case["folder"]
+    assert unet("convert", folder, out).returncode == 0
+    assert verdict(case, out) in (("exact",) if case["expect"] == "exact" else ("regrid", "exact"))
+    is_the_same_everywhere(folder, out)
 
 
-@pytest.mark.parametrize("case", cases("refuse"))
-def test_what_cannot_be_right_is_refused_with_the_reason(
-    case: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["convert", str(SHARED / "dicom" / case["folder"]), str(tmp_path / "a.nii.gz")]) == 2
-    line = capsys.readouterr().err
-    assert line.count("\n") == 1
+def is_refused(case: dict, unet: Unet, out: Path) -> None:
+    answer = unet("convert", SHARED / "dicom" / case["folder"], out)
+    assert answer.returncode == 2
+    line = refusal(answer)
     reason = line.replace(case["folder"], "")  # the folder's name gives the reason away
     assert any(word.lower() in reason.lower() for word in case["reason_any_of"]), line
-    assert list(tmp_path.iterdir()) == []
+    assert list(out.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("case", cases("choose"))
-def test_several_volumes_are_listed_and_each_can_be_named(
-    case: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder, out = str(SHARED / "dicom" / case["folder"]), tmp_path / "a.nii.gz"
-    assert main(["convert", folder, str(out)]) == 2
-    line = capsys.readouterr().err
-    assert not out.exists() and line.count("\n") == 1
-    rows = line.strip().split(" | ")[1:]
+def can_be_chosen(case: dict, unet: Unet, out: Path) -> None:
+    folder = SHARED / "dicom" / case["folder"]
+    answer = unet("convert", folder, out)
+    assert answer.returncode == 2 and not out.exists()
+    rows = refusal(answer).strip().split(" | ")[1:]
     assert len(rows) == len(case["volumes"])
     matched = []
     for row in rows:
-        series = re.search(r"\((\d+)\)", row)
-        name = re.search(r'volume "(.+)"', row)
-        words = ["--series", series[1] if series else "", *(["--volume", name[1]] if name else [])]
-        assert main(["convert", folder, str(out), "--overwrite", *words]) == 0
+        series, name = re.search(r"\((\d+)\)", row), re.search(r'volume "(.+?)"', row)
+        named = {"series": series[1] if series else "", "volume": name[1] if name else ""}
+        words = [word for key, value in named.items() if value for word in (f"--{key}", value)]
+        assert unet("convert", folder, out, *words, "--overwrite").returncode == 0
         matched += [k for k in range(len(rows)) if verdict(case, out, k) == "exact"]
+        is_the_same_everywhere(folder, out, **named)
     assert sorted(matched) == list(range(len(rows)))
+
+
+def refusal(answer: subprocess.CompletedProcess[str]) -> str:
+    """The one line; a progress bar draws over itself and is no line."""
+    lines = [line for line in answer.stderr.splitlines() if line.startswith("unet: ")]
+    assert len(lines) == 1, answer.stderr
+    return lines[0]
+
+
+def is_the_same_everywhere(folder: Path, out: Path, **named: str) -> None:
+    """`read_volume` and the MONAI reader give the volume that the command wrote."""
+    volume = read_volume(folder, **named)
+    written, flat = nibabel.load(out), orthogonal(volume)
+    np.testing.assert_array_equal(np.asanyarray(written.dataobj), flat.array)
+    np.testing.assert_allclose(written.affine, flat.affine, atol=1e-4)
+    by_monai = LoadImage(reader=VolumeReader(**named), image_only=True)(folder)
+    np.testing.assert_array_equal(by_monai.numpy(), volume.array.astype(np.float32))
+    np.testing.assert_allclose(by_monai.affine.numpy(), volume.affine, atol=1e-4)
