@@ -38,17 +38,20 @@ def combine(masks: Sequence[np.ndarray], table: LabelTable, *, where: Path) -> t
     Args:
         masks: bool, (columns, rows, slices) each, in the order of the table.
     Returns: (columns, rows, slices, structures) for an overlapping table; else the values, where of two structures in one voxel
-        the one that stands first in the table wins, counted in a notice.
+        the one that stands first in the table wins; a notice counts the voxels of each pair.
     """
     if table.overlapping:
         return np.stack(masks, axis=-1).astype(np.uint8), ()
     array = np.full(masks[0].shape, table.background, dtype=np.uint8)
-    taken, doubled = np.zeros(masks[0].shape, dtype=bool), 0
-    for mask, structure in zip(masks, table.structures, strict=True):
-        doubled += int((mask & taken).sum())
+    taken = np.zeros(masks[0].shape, dtype=bool)
+    shared: list[str] = []
+    for k, (mask, structure) in enumerate(zip(masks, table.structures, strict=True)):
+        if (mask & taken).any():
+            pairs = ((name, int((mask & other).sum())) for name, other in zip(table.names[:k], masks[:k], strict=True))
+            shared += [f"{count} in both {name} and {structure.name}" for name, count in pairs if count]
         array[mask & ~taken] = structure.value
         taken |= mask
-    if not doubled:
+    if not shared:
         return array, ()
-    sentence = f"{doubled} voxels belong to more than one structure: the first of the label table is taken"
+    sentence = f"structures overlap, and the first of the label table is taken; voxels: {', '.join(shared)}"
     return array, (Notice(code="structures-overlap", sentence=sentence, where=where.name),)

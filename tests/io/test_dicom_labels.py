@@ -149,7 +149,7 @@ def test_overlapping_structures_keep_both_or_the_first(image: Volume, tmp_path: 
     assert both.array.sum(axis=(0, 1, 2)).tolist() == [9, 4]
     first = read_label_volume(path, like=image, table=TABLE)
     assert [(first.array == v).sum() for v in (1, 2)] == [9, 3]
-    assert any("1 voxels belong to more than one structure" in n.sentence for n in first.source.notices)
+    assert any("1 in both tumour and node" in n.sentence for n in first.source.notices)
 
 
 def segmentation(folder: Path, mask: np.ndarray, path: Path, *, reverse: bool = False, fractional: bool = False) -> Path:

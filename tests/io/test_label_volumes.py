@@ -100,7 +100,7 @@ def test_one_file_a_structure(image: Volume, tmp_path: Path) -> None:
     assert apart.array[0, 0, 0].tolist() == [1, 1]
     together = read_label_volume(paths, like=image, table=TABLE)
     assert (together.array[0, 0, 0], together.array[1, 0, 0]) == (1, 2)
-    assert "1 voxels belong to more than one structure" in together.source.notices[0].sentence
+    assert "1 in both liver and tumour" in together.source.notices[0].sentence
 
 
 def test_a_mask_picture_needs_the_size_of_its_image(tmp_path: Path) -> None:

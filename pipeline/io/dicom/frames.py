@@ -158,7 +158,7 @@ def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
         samples=integer(dataset, "SamplesPerPixel", 1),
         photometric=text(dataset, "PhotometricInterpretation").upper(),
         bits_allocated=integer(dataset, "BitsAllocated"),
-        bits_stored=integer(dataset, "BitsStored") or integer(dataset, "BitsAllocated"),
+        bits_stored=integer(dataset, "BitsStored", integer(dataset, "BitsAllocated")),
         signed=signed,
         high_bit=integer(dataset, "HighBit", integer(dataset, "BitsStored") - 1),
         slope=1.0 if slope is None else slope,

@@ -35,7 +35,7 @@ def read_label_object(path: Path, *, like: Volume, table: LabelTable, structures
         filled = [rtstruct.fill_regions(dataset, owned, like, where=label.path) for owned in owners]
         masks, remarks = [mask for mask, _ in filled], tuple(notice for _, remark in filled for notice in remark)
     else:
-        masks, remarks = seg.fill_regions(dataset, owners, like, where=label.path), ()
+        masks, remarks = seg.fill_regions(dataset, owners, like, where=label.path)
     array, overlap = combine(masks, table, where=label.path)
     source = Source(
         path=label.path, kind="dicom", series_uid=like.source.series_uid, notices=(*notices, *absent, *remarks, *overlap)

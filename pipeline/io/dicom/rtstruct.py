@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,8 @@ import numpy as np
 from ...errors import Notice, UserError
 from ..geometry import ras_from_lps
 from ..volume import Volume
-from .elements import get, integer, items, text
+from .elements import get, integer, items, text, unreadable
+from .frames import FARTHEST_MM
 from .structures import Region
 
 if TYPE_CHECKING:
@@ -20,7 +23,22 @@ if TYPE_CHECKING:
 ON_SLICE_FRACTION = 0.1  # of the slice distance: contours are written with few digits
 OUTSIDE_SLICES = 0.5  # beyond the first and last slice by more than this: not on this stack at all
 ROUNDING_VOXELS = 1e-6  # a vertex on a pixel's centre must not depend on the last bit
+SAME_VOXELS = 1e-4  # two contours whose points differ by less are one
+AGAIN = "Export the structures again."
+ON_THE_SLICES = "Export the structures on the slices of this series."
 FILLED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+
+
+@dataclass(slots=True)
+class LeftOut:
+    """Contours that add nothing to the mask."""
+
+    beyond: int = 0  # above or below the stack
+    between: int = 0  # between two slices that have their own
+    farthest_mm: float = 0.0  # of those, from the nearest slice
+    open: int = 0  # points and lines
+    twice: int = 0
+    empty: list[str] = field(default_factory=list)  # regions without any contour on the stack
 
 
 def regions(dataset: Dataset) -> list[Region]:
@@ -37,32 +55,65 @@ def fill_regions(
     """The union of some regions on the grid of `like`.
 
     A voxel belongs to a region when its centre lies inside an odd number of the region's contours on its slice, so that a
-    contour inside another is a hole.
+    contour inside another is a hole. The same contour twice counts once. A contour between two slices that both carry
+    contours of its region adds nothing and is left out.
 
     Args:
         like: the image; sheared grids are fine.
-    Returns: bool (columns, rows, slices), and notices about contours beyond the stack and about points and open lines.
-    Raises: UserError when a contour lies between slices or is not parallel to them.
+    Returns: bool (columns, rows, slices), and notices about all that was left out.
+    Raises: UserError when a contour lies between slices that do not both have one, is not parallel to them, or is damaged.
     Source: PS3.3 C.8.8.6 (contours in the patient's coordinates).
     """
+    if wanted and not items(dataset, "ROIContourSequence"):
+        raise UserError("there are no contours in it (ROIContourSequence is missing or damaged)", where=where, next=AGAIN)
     mask = np.zeros(like.shape, dtype=bool)
-    voxel_from_ras = np.linalg.inv(like.affine)
-    beyond, unfilled = 0, 0
+    left_out = LeftOut()
     for region in wanted:
-        toggles: dict[int, list[np.ndarray]] = {}
-        for contour in _contours(dataset, region.number):
-            if text(contour, "ContourGeometricType").upper() not in FILLED:
-                unfilled += 1
-                continue
-            points = _points(contour, region, where) @ voxel_from_ras[:3, :3].T + voxel_from_ras[:3, 3]
-            k = _slice_of(points, region, like, where)
-            if k is None:
-                beyond += 1
-            else:
-                toggles.setdefault(k, []).append(points[:, :2])
-        for k, polygons in toggles.items():
+        drawn = _drawn(dataset, region, like, left_out, where)
+        if not any(drawn.values()):
+            left_out.empty.append(region.name)
+        for k, polygons in drawn.items():
             mask[:, :, k] |= filled(polygons, like.shape[:2])
-    return mask, _notices(beyond, unfilled, [r.name for r in wanted], where)
+    return mask, _notices(left_out, [r.name for r in wanted], where)
+
+
+def _drawn(dataset: Dataset, region: Region, like: Volume, left_out: LeftOut, where: Path) -> dict[int, list[np.ndarray]]:
+    """The region's polygons by slice: (points, 2) each, column and row index."""
+    voxel_from_ras = np.linalg.inv(like.affine)
+    drawn: dict[int, list[np.ndarray]] = {}
+    between: list[float] = []
+    for contour in _contours(dataset, region, where):
+        if text(contour, "ContourGeometricType").upper() not in FILLED:
+            left_out.open += 1
+            continue
+        points = _points(contour, region, where) @ voxel_from_ras[:3, :3].T + voxel_from_ras[:3, 3]
+        height = _height(points, region, like, where)
+        k = round(height)
+        if height < -OUTSIDE_SLICES or height > like.shape[2] - 1 + OUTSIDE_SLICES:
+            left_out.beyond += 1
+        elif abs(height - k) > ON_SLICE_FRACTION or not 0 <= k < like.shape[2]:
+            between.append(height)
+        elif any(_same(points[:, :2], other) for other in drawn.get(k, ())):
+            left_out.twice += 1
+        else:
+            drawn.setdefault(k, []).append(points[:, :2])
+    for height in between:
+        off_mm = abs(height - round(height)) * like.spacing_mm[2]
+        if not {math.floor(height), math.ceil(height)} <= drawn.keys():
+            apart = f"they are {like.spacing_mm[2]:.2f} mm apart"
+            what = f"a contour of '{region.name}' lies {off_mm:.2f} mm from the nearest slice ({apart})"
+            raise UserError(what, where=where, next=ON_THE_SLICES)
+        left_out.between += 1
+        left_out.farthest_mm = max(left_out.farthest_mm, off_mm)
+    return drawn
+
+
+def _same(polygon: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two polygons have the same points, wherever they begin and whichever way they run."""
+    if polygon.shape != other.shape:
+        return False
+    one, two = (np.round(p / SAME_VOXELS)[np.lexsort(np.round(p / SAME_VOXELS).T)] for p in (polygon, other))
+    return bool((one == two).all())
 
 
 def filled(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
@@ -89,13 +140,15 @@ def filled(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     return np.asarray(np.cumsum(crossings, axis=0)[:columns] % 2 == 1)
 
 
-def _contours(dataset: Dataset, number: int) -> list[Dataset]:
-    return [
-        contour
-        for item in items(dataset, "ROIContourSequence")
-        if integer(item, "ReferencedROINumber", -2) == number
-        for contour in items(item, "ContourSequence")
-    ]
+def _contours(dataset: Dataset, region: Region, where: Path) -> list[Dataset]:
+    found: list[Dataset] = []
+    for item in items(dataset, "ROIContourSequence"):
+        if integer(item, "ReferencedROINumber", -2) != region.number:
+            continue
+        if unreadable(item, "ContourSequence", sequence=True):
+            raise UserError(f"the contours of '{region.name}' are damaged", where=where, next=AGAIN)
+        found += items(item, "ContourSequence")
+    return found
 
 
 def _points(contour: Dataset, region: Region, where: Path) -> np.ndarray:
@@ -103,40 +156,35 @@ def _points(contour: Dataset, region: Region, where: Path) -> np.ndarray:
     try:
         values = np.array(get(contour, "ContourData") or (), dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise UserError(f"a contour of '{region.name}' holds text instead of numbers", where=where) from error
-    if len(values) < 9 or len(values) % 3 or not np.isfinite(values).all():
-        raise UserError(
-            f"a contour of '{region.name}' has {len(values)} coordinates, not three each of 3 points or more", where=where
-        )
+        raise UserError(f"a contour of '{region.name}' holds text instead of numbers", where=where, next=AGAIN) from error
+    if values.ndim != 1 or len(values) < 9 or len(values) % 3 or not np.isfinite(values).all():
+        what = f"a contour of '{region.name}' has {values.size} coordinates, not three each of 3 points or more"
+        raise UserError(what, where=where, next=AGAIN)
+    if np.abs(values).max() > FARTHEST_MM:
+        raise UserError(f"a contour of '{region.name}' lies {np.abs(values).max():.3g} mm away", where=where, next=AGAIN)
     return ras_from_lps(values.reshape(-1, 3))
 
 
-def _slice_of(points: np.ndarray, region: Region, like: Volume, where: Path) -> int | None:
-    """The slice that a contour lies on; None when it lies beyond the stack."""
+def _height(points: np.ndarray, region: Region, like: Volume, where: Path) -> float:
+    """Where the contour lies along the slices, counted in slices. Raises: UserError when it is not parallel to them."""
     height, thickness = points[:, 2], like.spacing_mm[2]
-    middle = float(height.mean())
     spread_mm = float(height.max() - height.min()) * thickness
-    next_step = "Export the structures on the slices of this series."
     if spread_mm > 2 * ON_SLICE_FRACTION * thickness:
         what = f"a contour of '{region.name}' is not parallel to the slices (it spans {spread_mm:.2f} mm across them)"
-        raise UserError(what, where=where, next=next_step)
-    if middle < -OUTSIDE_SLICES or middle > like.shape[2] - 1 + OUTSIDE_SLICES:
-        return None
-    k = round(middle)
-    off_mm = float(np.abs(height - k).max()) * thickness
-    if off_mm > ON_SLICE_FRACTION * thickness or not 0 <= k < like.shape[2]:
-        what = f"a contour of '{region.name}' lies {off_mm:.2f} mm from the nearest slice (they are {thickness:.2f} mm apart)"
-        raise UserError(what, where=where, next=next_step)
-    return k
+        raise UserError(what, where=where, next=ON_THE_SLICES)
+    return float(height.mean())
 
 
-def _notices(beyond: int, unfilled: int, names: Sequence[str], where: Path) -> tuple[Notice, ...]:
-    found = []
+def _notices(left_out: LeftOut, names: Sequence[str], where: Path) -> tuple[Notice, ...]:
     listed = ", ".join(names)
-    if beyond:
-        sentence = f"{beyond} contours of {listed} lie above or below the series and are left out"
-        found.append(Notice(code="contours-beyond", sentence=sentence, where=where.name))
-    if unfilled:
-        sentence = f"{unfilled} points or open lines of {listed} enclose nothing and are left out"
-        found.append(Notice(code="contours-open", sentence=sentence, where=where.name))
-    return tuple(found)
+    said = {
+        "contours-beyond": left_out.beyond
+        and f"{left_out.beyond} contours of {listed} lie above or below the series and are left out",
+        "contours-between": left_out.between
+        and f"{left_out.between} contours of {listed} lie up to {left_out.farthest_mm:.2f} mm off the slices, between "
+        "two that have their own, and are left out",
+        "contours-open": left_out.open and f"{left_out.open} points or open lines of {listed} enclose nothing and are left out",
+        "contours-twice": left_out.twice and f"{left_out.twice} contours of {listed} are there twice and count once",
+        "structure-empty": left_out.empty and f"no contour on this series: {', '.join(left_out.empty)}",
+    }
+    return tuple(Notice(code=code, sentence=sentence, where=where.name) for code, sentence in said.items() if sentence)

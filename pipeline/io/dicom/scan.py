@@ -177,7 +177,8 @@ def _kind(dataset: Dataset) -> str:
     for beginning, kind in KINDS.items():
         if sop_class == beginning or sop_class.startswith(beginning + "."):
             return kind or ("" if has_pixels(dataset) else "object without an image")
-    if not has_pixels(dataset) and sop_class in SLICES:
+    stated = text(meta, "MediaStorageSOPClassUID") if meta is not None else ""
+    if not has_pixels(dataset) and {sop_class, stated} & set(SLICES):
         if not text(dataset, "SeriesInstanceUID"):
             raise Damaged("cut off in its header")
         return ""  # a slice that breaks off: its series is refused by the names of the attributes that are missing

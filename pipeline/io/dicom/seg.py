@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...errors import UserError
+from ...errors import Notice, UserError
 from ..geometry import ras_from_lps
 from ..orient import same_grid_tolerance_mm
 from ..volume import Volume
-from .elements import Damaged, get, integer, items, number, text
+from .decoder import DECODERS
+from .elements import Damaged, get, integer, items, numbers, text
 from .frames import Frame, frames_of
+from .native import NATIVE
+from .pixels import stored_frames
 from .quiet import quiet
 from .structures import Region
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+AGAIN = "Export the segmentation again."
 INSIDE_FRACTION = 0.5  # of the largest value: from where on a fractional segment counts as inside
 
 
@@ -31,63 +35,100 @@ def regions(dataset: Dataset) -> list[Region]:
     ]
 
 
-def fill_regions(dataset: Dataset, groups: Sequence[Sequence[Region]], like: Volume, *, where: Path) -> list[np.ndarray]:
+def fill_regions(
+    dataset: Dataset, groups: Sequence[Sequence[Region]], like: Volume, *, where: Path
+) -> tuple[list[np.ndarray], tuple[Notice, ...]]:
     """For each group of segments their union on the grid of `like`.
 
     Frames may be cropped, flipped or turned by quarter turns against the image, and empty ones left out.
 
-    Returns: bool (columns, rows, slices) per group.
+    Returns: bool (columns, rows, slices) per group, and a notice with the threshold of a fractional object.
     Raises: UserError when a frame does not lie on the image's grid (with the distance in mm), or the object is damaged.
     Source: PS3.3 C.8.20 (BINARY, FRACTIONAL and LABELMAP).
     """
     masks = [np.zeros(like.shape, dtype=bool) for _ in groups]
     owner = {region.number: masks[g] for g, group in enumerate(groups) for region in group}
     kind = text(dataset, "SegmentationType").upper()
-    threshold = INSIDE_FRACTION * (number(dataset, "MaximumFractionalValue") or 255) if kind == "FRACTIONAL" else 1
+    least, notices = _threshold(dataset, kind, where)
     try:
         frames = frames_of(dataset, where, patient="")
     except Damaged as error:
-        raise UserError(f"the segmentation is damaged ({error})", where=where, next="Export it again.") from error
-    segments = [_segment(dataset, frame.index) for frame in frames]
-    for frame, segment, pixels in zip(frames, segments, _pixels(dataset, frames, where), strict=True):
-        numbers = sorted(set(np.unique(pixels).tolist()) & set(owner)) if kind == "LABELMAP" else [segment]
-        for found in numbers:
-            inside = pixels == found if kind == "LABELMAP" else pixels >= threshold
-            if found in owner and inside.any():
+        raise UserError(f"the segmentation is damaged ({error})", where=where, next=AGAIN) from error
+    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
+    if not per_frame:
+        raise UserError("the segmentation does not say where its frames lie", where=where, next=AGAIN)
+    shared = items(dataset, "SharedFunctionalGroupsSequence")
+    for frame, group, pixels in zip(frames, per_frame, _pixels(dataset, frames, where), strict=True):
+        present = set(np.unique(pixels).tolist()) if kind == "LABELMAP" else {_segment((group, *shared), frame, where)}
+        for found in sorted(present & owner.keys()):
+            inside = pixels == found if kind == "LABELMAP" else pixels >= least
+            if inside.any():
                 columns, rows, slices = _voxels(frame, inside, like, where)
                 owner[found][columns, rows, slices] = True
-    return masks
+    return masks, notices
 
 
-def _segment(dataset: Dataset, index: int) -> int:
-    for groups in (
-        items(dataset, "PerFrameFunctionalGroupsSequence")[index],
-        *items(dataset, "SharedFunctionalGroupsSequence"),
-    ):
-        for item in items(groups, "SegmentIdentificationSequence"):
-            return integer(item, "ReferencedSegmentNumber", -2)
-    return -2
+def _threshold(dataset: Dataset, kind: str, where: Path) -> tuple[float, tuple[Notice, ...]]:
+    """From which stored value on a pixel is inside, and what to say about it."""
+    if kind in ("BINARY", "LABELMAP"):
+        return 1, ()
+    if kind != "FRACTIONAL":
+        raise UserError(f"the segmentation is of an unknown type ('{kind}')", where=where, next=AGAIN)
+    most = numbers(dataset, "MaximumFractionalValue", 1)
+    if most is None or most[0] < 1:
+        raise UserError("MaximumFractionalValue is missing or unreadable in a fractional segmentation", where=where, next=AGAIN)
+    least = INSIDE_FRACTION * most[0]
+    sentence = f"fractional segmentation: a voxel counts as inside from {least:g} of {most[0]:g} on"
+    return least, (Notice(code="fractional", sentence=sentence, where=where.name),)
 
 
-def _pixels(dataset: Dataset, frames: Sequence[Frame], where: Path) -> list[np.ndarray]:
-    """(rows, columns) of every frame; one after the other where the object is large."""
-    rows, columns, count = integer(dataset, "Rows"), integer(dataset, "Columns"), len(frames)
-    bits = integer(dataset, "BitsAllocated")
-    data = get(dataset, "PixelData")
-    syntax = frames[0].transfer_syntax
-    available = len(data) * 8 if isinstance(data, bytes) else 0
-    packed = syntax.startswith("1.2.840.10008.1.2.4") or syntax == "1.2.840.10008.1.2.5"
-    if not available or (not packed and available < rows * columns * count * bits):
-        what = f"the segmentation is truncated: {available // 8} of {rows * columns * count * bits // 8} bytes are there"
+def _segment(groups: Sequence[Dataset], frame: Frame, where: Path) -> int:
+    """The number of the frame's segment, per-frame groups first."""
+    for group in groups:
+        for item in items(group, "SegmentIdentificationSequence"):
+            if (number := integer(item, "ReferencedSegmentNumber", -1)) > 0:
+                return number
+    raise UserError(f"frame {frame.index + 1} of the segmentation names no segment", where=where, next=AGAIN)
+
+
+def _pixels(dataset: Dataset, frames: Sequence[Frame], where: Path) -> Iterator[np.ndarray]:
+    """(rows, columns) of every frame, one after the other."""
+    if frames[0].transfer_syntax in DECODERS:
+        yield from stored_frames(where, frames)
+        return
+    from pydicom.pixels import get_decoder
+
+    data, first = get(dataset, "PixelData"), frames[0]
+    expected = (first.rows * first.columns * len(frames) * first.bits_allocated + 7) // 8
+    available = len(data) if isinstance(data, bytes) else 0
+    if available < expected or not expected:
+        what = f"the segmentation is truncated: {available} of {expected} bytes are there"
         raise UserError(what, where=where, next="Export or copy it again.")
-    try:
-        with quiet():
-            array = np.asarray(dataset.pixel_array)
-    except MemoryError:
-        raise
-    except Exception as error:  # every decoder has its own errors for a damaged stream
-        raise UserError(f"the segmentation cannot be decoded ({type(error).__name__})", where=where) from error
-    return list(array.reshape(count, rows, columns))
+    if first.bits_allocated == 1:
+        if not dataset.original_encoding[1]:
+            raise UserError("single bits in big endian order are not read", where=where, next="Export it as little endian.")
+        yield from _bits(bytes(dataset["PixelData"].value), frames)
+        return
+    for frame in frames:
+        try:
+            with quiet():
+                pixels, _ = get_decoder(first.transfer_syntax or NATIVE[0]).as_array(dataset, index=frame.index, raw=True)
+        except Exception as error:  # whatever pydicom finds wrong with the header
+            raise UserError(f"the segmentation cannot be decoded ({type(error).__name__})", where=where, next=AGAIN) from error
+        if pixels.shape != (frame.rows, frame.columns):
+            what = f"the segmentation's pixels are {pixels.shape}, its header says {(frame.rows, frame.columns)}"
+            raise UserError(what, where=where, next=AGAIN)
+        yield pixels
+
+
+def _bits(data: bytes, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
+    """Frames of single bits, packed without a gap between them, lowest bit first (PS3.5 8.2 and D.1)."""
+    size = frames[0].rows * frames[0].columns
+    for frame in frames:
+        begin = frame.index * size
+        part = np.frombuffer(data[begin // 8 : (begin + size + 7) // 8], dtype=np.uint8)
+        bits = np.unpackbits(part, bitorder="little")[begin % 8 : begin % 8 + size]
+        yield bits.reshape(frame.rows, frame.columns)
 
 
 def _voxels(frame: Frame, inside: np.ndarray, like: Volume, where: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

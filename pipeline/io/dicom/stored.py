@@ -18,6 +18,8 @@ SCALE = ("RescaleSlope", "RescaleIntercept")
 def unreadable_values(dataset: Dataset) -> tuple[str, ...]:
     """What decides on the values, is there and cannot be read: taking it for absent would change them without a word."""
     found = [keyword for keyword in (*OF_VALUES, *SCALE) if unreadable(dataset, keyword)]
+    if "PixelRepresentation" not in found and integer(dataset, "PixelRepresentation", -1) not in (0, 1):
+        found.append("PixelRepresentation")
     found += [keyword for keyword in SCALE if keyword not in found and abs(number(dataset, keyword) or 0.0) > LARGEST_SCALE]
     return (*found, *(k for k in ("ModalityLUTSequence",) if unreadable(dataset, k, sequence=True)))
 
