@@ -73,11 +73,17 @@ def stored_frames(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
 
 
 def _jobs(frames: Sequence[Frame]) -> list[list[int]]:
-    """Positions in the stack, those of one file together, in portions."""
+    """Positions in the stack, those of one file together, in portions that keep all cores busy."""
     files: dict[Path, list[int]] = {}
     for k, frame in enumerate(frames):
         files.setdefault(frame.file, []).append(k)
-    return [slices[k : k + FRAMES_A_JOB] for slices in files.values() for k in range(0, len(slices), FRAMES_A_JOB)]
+    jobs = []
+    for slices in files.values():
+        syntax, portion = frames[slices[0]].transfer_syntax, FRAMES_A_JOB
+        if syntax in DECODERS:  # the file is read and parsed for each portion: one for each core that can take one
+            portion = max(FRAMES_A_JOB, -(-len(slices) // (1 if syntax == RLE else usable_workers())))
+        jobs += [slices[k : k + portion] for k in range(0, len(slices), portion)]
+    return jobs
 
 
 def _run_lengths(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
@@ -93,19 +99,23 @@ def _run_lengths(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
 def _unpacked(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
     """Compressed frames, by a process that may crash."""
     first, worker = frames[0], WORKERS.take()
-    name = first.name
+    name, last = first.name, False
     try:
         answers = worker.frames(file, [f.index for f in frames], frame_bytes(first))
         for frame, answer in zip(frames, answers, strict=True):
             name = frame.name
             if isinstance(answer, str):
+                last = frame is frames[-1]
                 raise UserError(answer, where=name, next="Send the file again.")
             yield answer
     except Died as death:
         what = f"the decoder of {first.transfer_syntax} broke down on the pixels ({death})"
         raise UserError(what, where=name, next=SEND_AGAIN) from death
     except BaseException:
-        worker.end()  # answers that nobody takes would be the next one's
+        if last:
+            WORKERS.give_back(worker)
+        else:
+            worker.end()  # answers that nobody takes would be the next one's
         raise
     else:
         WORKERS.give_back(worker)
@@ -123,23 +133,30 @@ def _room(frames: Sequence[Frame]) -> np.ndarray:
 
 def _result_type(frames: Sequence[Frame]) -> type[np.generic]:
     """The smallest of int16, int32 and float32 that holds whatever these headers allow."""
-    if any(f.slope != 1 or not float(f.intercept).is_integer() or f.modality_lut or f.bits_allocated > 16 for f in frames):
+    if any(f.slope != 1 or not float(f.intercept).is_integer() or f.modality_lut or f.float_pixels for f in frames):
         return np.float32
+    least, most = 0.0, 0.0
     for frame in frames:
-        low = -(2 ** (frame.bits_stored - 1)) if frame.signed else 0
-        high = low + 2**frame.bits_stored - 1
-        if low + frame.intercept < -(2**15) or high + frame.intercept >= 2**15:
-            return np.int32
-    return np.int16
+        low = -(2.0 ** (frame.bits_stored - 1)) if frame.signed else 0.0
+        least = min(least, low + frame.intercept)
+        most = max(most, low + 2.0**frame.bits_stored - 1 + frame.intercept)
+    fitting = (kind for kind in (np.int16, np.int32) if np.iinfo(kind).min <= least and most <= np.iinfo(kind).max)
+    return next(fitting, np.float32)
 
 
 def _put_values(stored: np.ndarray, frame: Frame, values: np.ndarray) -> int:
     """Modality values of one frame into `values` (rows, columns); how many of them are padding."""
     if frame.modality_lut:
         values[...] = _looked_up(stored, frame)
-    elif frame.slope == 1 and float(frame.intercept).is_integer() and stored.dtype.kind in "iu":
+    elif values.dtype.kind == "i":
+        if stored.dtype.kind == "f":
+            raise UserError("the pixels are fractions, the header says whole numbers", where=frame.name, next=SEND_AGAIN)
         np.add(stored, int(frame.intercept), out=values, dtype=np.int64 if stored.itemsize > 2 else np.int32, casting="unsafe")
     else:
+        if frame.slope == 0 and stored.any():
+            raise UserError(
+                "RescaleSlope is 0: all values would be the same", where=frame.name, next="Export the series again."
+            )
         values[...] = stored.astype(np.float64) * frame.slope + frame.intercept
     if frame.padding is None:
         return 0
