@@ -71,11 +71,15 @@ def unreadable(dataset: Dataset | None, keyword: str, *, sequence: bool = False)
     if dataset is None or _tag(keyword) not in dataset:
         return False
     if sequence:
-        return get(dataset, keyword) is None or isinstance(get(dataset, keyword), str | bytes | int | float)
-    if numbers(dataset, keyword, 1) is not None:
-        return False
+        return not items(dataset, keyword) and not _empty(dataset, keyword)
+    return numbers(dataset, keyword, 1) is None and not _empty(dataset, keyword)
+
+
+def _empty(dataset: Dataset, keyword: str) -> bool:
     raw = getattr(dataset.get_item(_tag(keyword)), "value", None)
-    return bool(raw.strip(b" \0")) if isinstance(raw, bytes) else raw is not None and raw != ""
+    if isinstance(raw, bytes):
+        return not raw.strip(b" \0")
+    return raw is None or (hasattr(raw, "__len__") and len(raw) == 0)
 
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
@@ -122,5 +126,7 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
 
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:
     """The items of a sequence, none where it is absent or damaged."""
+    from pydicom.sequence import Sequence
+
     value = get(dataset, keyword)
-    return list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else []  # type: ignore[call-overload]
+    return list(value) if isinstance(value, Sequence) else []

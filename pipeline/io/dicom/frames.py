@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from . import private
 from .elements import Damaged, get, integer, items, number, numbers, text, texts
-from .stored import padding_of, unreadable_scale, unreadable_values
+from .stored import has_float_pixels, padding_of, unreadable_scale, unreadable_values
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -56,6 +56,7 @@ class Frame:
     lossy: bool = False  # the object says that its pixels went through lossy compression
     unreadable: tuple[str, ...] = ()  # attributes that decide on values and are there, but are no number
     tiled: bool = False  # many slices in one image
+    float_pixels: bool = False  # they are fractions, not numbers of so many bits
     high_bit: int = 0  # the highest of the stored bits
     pixels_at: int = 0  # byte of the file where the element with the pixels begins; 0: not known (deflated)
     # the place
@@ -167,6 +168,7 @@ def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
         modality_lut=bool(items(dataset, "ModalityLUTSequence")),
         lossy=text(dataset, "LossyImageCompression") == "01",
         unreadable=unreadable_values(dataset),
+        float_pixels=has_float_pixels(dataset),
         tiled=private.tiles(dataset) > 1,
         position=_place(numbers(dataset, "ImagePositionPatient", 3)),
         orientation=numbers(dataset, "ImageOrientationPatient", 6),

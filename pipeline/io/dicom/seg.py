@@ -104,6 +104,9 @@ def _pixels(dataset: Dataset, frames: Sequence[Frame], where: Path) -> Iterator[
     if available < expected or not expected:
         what = f"the segmentation is truncated: {available} of {expected} bytes are there"
         raise UserError(what, where=where, next="Export or copy it again.")
+    if available > expected + 1:
+        what = f"there are {available} bytes of pixels, the header says {expected}"
+        raise UserError(what, where=where, next="The header and the pixels do not belong together: export it again.")
     if first.bits_allocated == 1:
         if not dataset.original_encoding[1]:
             raise UserError("single bits in big endian order are not read", where=where, next="Export it as little endian.")

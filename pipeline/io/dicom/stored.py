@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .elements import integer, number, unreadable
+from .elements import get, integer, number, unreadable
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -18,10 +18,16 @@ SCALE = ("RescaleSlope", "RescaleIntercept")
 def unreadable_values(dataset: Dataset) -> tuple[str, ...]:
     """What decides on the values, is there and cannot be read: taking it for absent would change them without a word."""
     found = [keyword for keyword in (*OF_VALUES, *SCALE) if unreadable(dataset, keyword)]
-    if "PixelRepresentation" not in found and integer(dataset, "PixelRepresentation", -1) not in (0, 1):
+    known = "PixelRepresentation" in found or has_float_pixels(dataset)
+    if not known and integer(dataset, "PixelRepresentation", -1) not in (0, 1):
         found.append("PixelRepresentation")
     found += [keyword for keyword in SCALE if keyword not in found and abs(number(dataset, keyword) or 0.0) > LARGEST_SCALE]
     return (*found, *(k for k in ("ModalityLUTSequence",) if unreadable(dataset, k, sequence=True)))
+
+
+def has_float_pixels(dataset: Dataset) -> bool:
+    """Whether the header is that of float or double pixels: they have no stored bits and no sign (PS3.3 C.7.6.24)."""
+    return integer(dataset, "BitsAllocated") in (32, 64) and get(dataset, "BitsStored") is None
 
 
 def unreadable_scale(group: Dataset, shared: Dataset | None, scale: Dataset | None, *, outside: bool) -> tuple[str, ...]:
