@@ -114,7 +114,10 @@ def _elements(data: bytes) -> tuple[tuple[int, int, int], ...]:
         return ()
     found = []
     for tag in dataset.keys():  # noqa: SIM118 (going through the data set itself converts every value)
-        raw = dataset.get_item(tag)
+        try:
+            raw = dataset.get_item(tag)
+        except Exception:  # an empty value of an unknown VR
+            continue
         value_at, length = getattr(raw, "value_tell", None), getattr(raw, "length", None)
         if value_at and length is not None and length < len(data):
             head = 12 if getattr(raw, "VR", None) in ("OB", "OW", "SQ", "UN", "UT", "OF", "UC") else 8

@@ -64,7 +64,7 @@ class OpenFile:
             with quiet():
                 found, _ = decoder.as_array(self.dataset, index=index, raw=True, decoding_plugin=plugin)
         except Exception as error:  # each library has its own errors for a damaged stream
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = (str(error).splitlines() or [type(error).__name__])[-1].strip().removeprefix(f"{plugin}: ")
             raise Undecodable(f"the pixels ({decoder.UID.name}) cannot be decoded: {plugin}: {reason}") from error
         return np.asarray(found)
 

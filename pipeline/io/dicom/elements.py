@@ -76,7 +76,10 @@ def unreadable(dataset: Dataset | None, keyword: str, *, sequence: bool = False)
 
 
 def _empty(dataset: Dataset, keyword: str) -> bool:
-    raw = getattr(dataset.get_item(_tag(keyword)), "value", None)
+    try:
+        raw = getattr(dataset.get_item(_tag(keyword)), "value", None)
+    except Exception:  # pydicom converts what has no bytes at all, and does not know its VR
+        return True
     if isinstance(raw, bytes):
         return not raw.strip(b" \0")
     return raw is None or (hasattr(raw, "__len__") and len(raw) == 0)

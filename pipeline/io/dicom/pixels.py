@@ -106,7 +106,7 @@ def _unpacked(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
             name = frame.name
             if isinstance(answer, str):
                 last = frame is frames[-1]
-                raise UserError(answer, where=name, next="Send the file again.")
+                raise UserError(answer, where=name, next="Send the file again, or the series uncompressed.")
             yield answer
     except Died as death:
         what = f"the decoder of {first.transfer_syntax} broke down on the pixels ({death})"
