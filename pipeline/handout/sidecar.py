@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import PurePath
 from typing import Any
 
 from ..inference.prediction import Prediction
@@ -67,7 +68,8 @@ def _image(prediction: Prediction) -> dict[str, Any]:
         "spacing_mm": [_rounded(mm) for mm in image.spacing_mm] if source.spacing_known else None,
         "geometry": geometry.kind if geometry else None,
         "geometry_residual_mm": round(geometry.residual_mm, 4) if geometry else None,
-        "files_set_aside": [{"name": name, "why": why} for name, why in source.files_set_aside],
+        # without their folders: archives name those after patients
+        "files_set_aside": [{"name": PurePath(name).name, "why": why} for name, why in source.files_set_aside],
     }
 
 

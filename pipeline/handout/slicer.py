@@ -19,7 +19,7 @@ from .resampled import reasons
 
 COMPRESSION = 4  # gzip level: level 6 takes twice the time for 2 % less
 SAME_GRID_MM = 1e-3
-CONTEXT = "Segmentation category and type - DICOM master list"
+CONTEXT, REGIONS = "Segmentation category and type - DICOM master list", "Anatomic codes - DICOM master list"
 
 
 def write_slicer(prediction: Prediction, path: Path) -> None:
@@ -96,7 +96,7 @@ def _segments(table: LabelTable, values: list[int], shape: tuple[int, ...]) -> l
             "LabelValue": str(values[k]),
             "Layer": str(k if table.overlapping else 0),
             "Extent": extent,
-            "Tags": f"Segmentation.Status:completed|TerminologyEntry:{_terminology(structure)}|",
+            "Tags": f"Segmentation.Status:inprogress|TerminologyEntry:{_terminology(structure)}|",
         }
         lines += [f"Segment{k}_{field}:={value}" for field, value in fields.items()]
     return lines
@@ -108,7 +108,7 @@ def _terminology(structure: Structure) -> str:
     category = f"SCT^{CATEGORIES[concept.category]}^{concept.category}"
     modifier = "SCT^{}^{}".format(*MODIFIERS[concept.modifiers[0]]) if concept.modifiers else "^^"
     kind = f"{concept.scheme}^{concept.value}^{concept.meaning}"
-    return "~".join((CONTEXT, category, kind, modifier, "", "^^", "^^"))
+    return "~".join((CONTEXT, category, kind, modifier, REGIONS, "^^", "^^"))
 
 
 def _verify(path: Path, layers: np.ndarray, directions: np.ndarray, origin: np.ndarray, table: LabelTable) -> None:

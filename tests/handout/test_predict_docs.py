@@ -12,6 +12,7 @@ from made_runs import make_bundle
 from pipeline.cli import bundle as bundle_command
 from pipeline.cli import predict as predict_command
 from pipeline.handout.folder import write_prediction
+from pipeline.handout.formats import FORMATS, NIFTI, PICTURE
 from pipeline.inference.predictor import Predictor
 from pipeline.io.volume import Volume
 
@@ -45,6 +46,14 @@ def test_every_file_and_every_key_of_the_sidecar_stands_in_the_guide(tmp_path: P
     sidecar = json.loads((folder / "mask.json").read_text())
     for word in (*(path.name for path in folder.iterdir()), *sorted(keys(sidecar))):
         assert f"`{word}`" in text, word
+
+
+def test_every_format_has_its_option_and_its_file_in_the_guide() -> None:
+    text = (DOCS / "predict.md").read_text(encoding="utf-8")
+    for row in (NIFTI, PICTURE, *FORMATS):
+        assert f"`{row.file}`" in text
+        assert not row.option or f"--{row.option}" in [*options(predict_command), "--seg"]
+        assert f"--{row.option}" in text
 
 
 def test_everything_in_a_bundle_stands_in_the_guide(tmp_path: Path) -> None:

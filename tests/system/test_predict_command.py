@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from made_runs import make_bundle, thresholding_bundle
 from made_series import MR, noise, save, volume_datasets
 from PIL import Image
+from pydicom import dcmread
 
 from pipeline.bundle.bundle import Bundle
 from pipeline.cli.main import main
@@ -190,6 +191,66 @@ def test_the_mask_of_a_tilted_series_opens_everywhere_and_is_said_to_be_resample
     assert list(mask.shape) == said["mask_shape"] == [28, 34, 6]  # 0.5 mm pixels: 5 steps of 1 mm are 10 of them
     assert (mask == 3).sum() == (noise(6, 24, 28) - 1000 > 500).sum() == said["volumes"][0]["voxels"]
     assert sitk.ReadImage(str(folder / "mask.nii.gz")).GetSize() == mask.shape
+
+
+def frames_upwards(path: Path) -> np.ndarray:
+    """(frames, rows, columns) of a SEG of one structure, by their height."""
+    dataset = dcmread(path)
+    heights = [float(g.PlanePositionSequence[0].ImagePositionPatient[2]) for g in dataset.PerFrameFunctionalGroupsSequence]
+    return dataset.pixel_array[np.argsort(heights)]
+
+
+def test_all_formats_come_from_one_command_and_hold_one_mask(tmp_path: Path, capsys) -> None:
+    bundle = thresholding_bundle(tmp_path, table=label_table({"Tumör": 3}), modality="CT", at=500)
+    series = save(volume_datasets(noise(6, 24, 28), step=(0, 1.0, 4.0)), tmp_path / "tilted")
+    words = ["predict", str(bundle.path), str(series), "--rtstruct", "--slicer", "--itksnap", "-o", str(tmp_path / "out")]
+    assert main(words) == 0
+    folder = tmp_path / "out/series4_11111111"
+    files = ["mask.json", "mask.labels.txt", "mask.nii.gz", "mask.rtstruct.dcm", "mask.seg.dcm", "mask.seg.nrrd", "overlay.png"]
+    assert sorted(path.name for path in folder.iterdir()) == files
+    inside = noise(6, 24, 28) - 1000 > 500  # (slices, rows, columns): what this network finds
+    np.testing.assert_array_equal(
+        frames_upwards(folder / "mask.seg.dcm"), inside
+    )  # exact on the tilted slices, though the NIfTI had to be resampled
+    assert (sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "mask.seg.nrrd"))) == 3).sum() == inside.sum()
+    assert dcmread(folder / "mask.rtstruct.dcm").StructureSetROISequence[0].ROIName == "Tumör"
+    assert main(words) == 2
+    assert "a prediction of this name is there already. Add --overwrite" in capsys.readouterr().err
+    assert main([*words, "--overwrite", "--no-seg"]) == 0
+    assert not (folder / "mask.seg.dcm").exists()  # the folder is the new prediction's, nothing of the old one stays
+
+
+@pytest.mark.parametrize("option", ["--seg", "--rtstruct"])
+def test_dicom_formats_of_a_nifti_file_are_refused_in_one_line(option: str, bundle: Bundle, tmp_path: Path, capsys) -> None:
+    path = save_nifti(tmp_path / "scan.nii.gz", hounsfield())
+    assert main(["predict", str(bundle.path), str(path), option, "-o", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"unet: {path}: {option} needs a DICOM series to refer to. Leave it out.\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_slicer_of_a_picture_and_itksnap_of_overlapping_structures_are_refused(tmp_path: Path, capsys) -> None:
+    table = label_table({"whole": 1, "core": 2}, overlapping=True)
+    bundle = thresholding_bundle(tmp_path, table=table, head="sigmoid", plane="stored", modality="picture", at=127)
+    Image.fromarray(np.zeros((40, 60), np.uint8)).save(tmp_path / "cells.png")
+    for option, why in (("--slicer", "needs a place in mm"), ("--itksnap", "cannot hold structures that overlap")):
+        assert main(["predict", str(bundle.path), str(tmp_path / "cells.png"), option, "-o", str(tmp_path / "out")]) == 2
+        assert f"{option} {why}" in capsys.readouterr().err
+
+
+def test_a_series_with_a_hole_is_segmented_where_the_user_accepts_it_and_every_output_says_so(tmp_path: Path, capsys) -> None:
+    bundle = thresholding_bundle(tmp_path, modality="CT", at=500)
+    datasets = volume_datasets(noise(6, 24, 28))
+    series = save([*datasets[:2], *datasets[3:]], tmp_path / "hole")
+    words = ["predict", str(bundle.path), str(series), "--slicer", "-o", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "--accept-irregular" in capsys.readouterr().err
+    assert main([*words, "--accept-irregular"]) == 0
+    assert "note: resampled: slices are missing" in capsys.readouterr().out
+    folder = tmp_path / "out/series4_11111111"
+    assert json.loads((folder / "mask.json").read_text())["resampled"] == ["evened"]
+    assert sitk.ReadImage(str(folder / "mask.seg.nrrd")).GetMetaData("unet_resampled") == "evened"
+    inside = np.delete(noise(6, 24, 28), 2, axis=0) - 1000 > 500
+    np.testing.assert_array_equal(frames_upwards(folder / "mask.seg.dcm"), inside)
 
 
 BOMB = "import pathlib; pathlib.Path({!r}).touch()\n"
