@@ -141,6 +141,7 @@ def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
     image_type = tuple(part.upper() for part in texts(dataset, "ImageType"))
     slope, modality = number(dataset, "RescaleSlope"), text(dataset, "Modality")
     signed = integer(dataset, "PixelRepresentation") == 1
+    bits = integer(dataset, "BitsStored", integer(dataset, "BitsAllocated"))
     return Frame(
         file=path,
         sop_class=text(dataset, "SOPClassUID"),
@@ -159,9 +160,9 @@ def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
         samples=integer(dataset, "SamplesPerPixel", 1),
         photometric=text(dataset, "PhotometricInterpretation").upper(),
         bits_allocated=integer(dataset, "BitsAllocated"),
-        bits_stored=integer(dataset, "BitsStored", integer(dataset, "BitsAllocated")),
+        bits_stored=bits,
         signed=signed,
-        high_bit=integer(dataset, "HighBit", integer(dataset, "BitsStored") - 1),
+        high_bit=integer(dataset, "HighBit", bits - 1),
         slope=1.0 if slope is None else slope,
         intercept=number(dataset, "RescaleIntercept") or 0.0,
         padding=padding_of(dataset, signed),

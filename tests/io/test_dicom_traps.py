@@ -1,0 +1,233 @@
+"""Headers that lie, break off or are damaged: what each of them once did to a volume, and must not do."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from made_series import MR, noise, save, slice_dataset, volume_datasets
+from oracle_series import Pixels, Plane, enhanced, stack
+from oracle_series import save as save_one
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from pipeline.errors import UserError
+from pipeline.io.read import read_volume
+
+SERIES = "1.2.826.0.1.3680043.8.498.11111111"
+
+
+def raw(dataset: Dataset, keyword: str, vr: str, value: bytes) -> None:
+    """The element as a damaged file has it, whatever pydicom would say to it."""
+    tag = Tag(keyword)
+    dataset._dict[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+
+
+def frames(count: int = 4, **more) -> list[Plane]:
+    axes = np.eye(3)[:, :2]
+    return stack(noise(count, 6, 8), first=(0, 0, 0), axes=axes, spacing=(0.5, 0.75), step=(0, 0, 3), **more)
+
+
+# --- values ---
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value"),
+    [
+        ("RescaleSlope", "DS", b"abc "),
+        ("RescaleSlope", "DS", b"1\\2 "),
+        ("RescaleSlope", "OB", b"1 "),
+        ("RescaleSlope", "DS", b"1e99"),
+        ("RescaleIntercept", "LO", b"minus one"),
+        ("PixelRepresentation", "US", b"\x02\x00"),
+        ("BitsStored", "OB", b"\x0c\x00"),
+        ("ModalityLUTSequence", "OL", b"\0\0\0\1"),
+    ],
+)
+def test_a_value_that_is_there_and_cannot_be_read_is_not_taken_for_absent(
+    keyword: str, vr: str, value: bytes, tmp_path: Path
+) -> None:
+    datasets = volume_datasets(noise())
+    raw(datasets[2], keyword, vr, value)
+    with pytest.raises(UserError, match=f"003.dcm: .*{keyword} is missing or unreadable"):
+        read_volume(save(datasets, tmp_path))
+
+
+def test_no_sign_of_the_pixels_is_guessed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="PixelRepresentation is missing"):
+        read_volume(save(volume_datasets(noise(), PixelRepresentation=None), tmp_path))
+
+
+def test_no_photometric_interpretation_is_no_colour(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="PhotometricInterpretation is missing"):
+        read_volume(save(volume_datasets(noise(), PhotometricInterpretation=None), tmp_path))
+
+
+def test_a_slope_of_nought_is_refused_unless_the_slice_is_empty(tmp_path: Path) -> None:
+    array = noise()
+    array[3] = 0
+    datasets = volume_datasets(array, RescaleSlope=2, RescaleIntercept=0)
+    datasets[3].RescaleSlope = 0
+    np.testing.assert_array_equal(read_volume(save(datasets, tmp_path / "empty")).array, 2.0 * array.transpose(2, 1, 0))
+    datasets[2].RescaleSlope = 0
+    with pytest.raises(UserError, match=r"003.dcm: RescaleSlope is 0"):
+        read_volume(save(datasets, tmp_path / "lost"))
+
+
+def test_an_intercept_that_no_whole_number_holds_becomes_a_fraction(tmp_path: Path) -> None:
+    volume = read_volume(save(volume_datasets(noise(), RescaleIntercept=10**13), tmp_path))
+    assert volume.array.dtype == np.float32 and volume.array.min() > 9e12
+
+
+def test_whole_numbers_of_32_bits_stay_whole(tmp_path: Path) -> None:
+    datasets = volume_datasets(noise(), RescaleIntercept=0)
+    for dataset, pixels in zip(datasets, noise(), strict=True):
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 32, 31, 30
+        dataset.PixelData = (pixels + 2**30).astype("<u4").tobytes()
+    volume = read_volume(save(datasets, tmp_path))
+    assert volume.array.dtype == np.int32
+    np.testing.assert_array_equal(volume.array, noise().transpose(2, 1, 0) + 2**30)
+
+
+def test_pixels_of_fractions_are_read_as_they_are(tmp_path: Path) -> None:
+    datasets = volume_datasets(noise(), RescaleIntercept=0)
+    for dataset, pixels in zip(datasets, noise(), strict=True):
+        for keyword in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+            delattr(dataset, keyword)
+        dataset.BitsAllocated, dataset.FloatPixelData = 32, (pixels / 7).astype("<f4").tobytes()
+    volume = read_volume(save(datasets, tmp_path))
+    np.testing.assert_array_equal(volume.array, (noise() / 7).astype(np.float32).transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "signed", "padded"),
+    [(-2000, 0, True, {-2000, -7, 0}), (63536, None, True, {-2000}), (5, 9, False, {5, 9}), (9, 5, False, {5, 9})],
+)
+def test_padding_is_a_range_and_may_be_written_unsigned(
+    value: int, limit, signed: bool, padded: set[int], tmp_path: Path
+) -> None:
+    array = np.full((3, 4, 4), 1000)
+    array[:, 0] = (-2000, -7, 0, 700) if signed else (5, 9, 4, 700)
+    datasets = volume_datasets(array.astype("<i2").view("<u2"), RescaleIntercept=0)
+    for dataset in datasets:
+        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 15, int(signed)
+        raw(dataset, "PixelPaddingValue", "US", (value % 2**16).to_bytes(2, "little"))
+        if limit is not None:
+            raw(dataset, "PixelPaddingRangeLimit", "SS" if signed else "US", limit.to_bytes(2, "little"))
+        if value < 0:
+            raw(dataset, "PixelPaddingValue", "SS", (value % 2**16).to_bytes(2, "little"))
+    found = read_volume(save(datasets, tmp_path)).array[:, 0, 0].tolist()
+    stored = array[0, 0].tolist()
+    assert found == [min(v, -1024) if v in padded else v for v in stored]
+
+
+def test_a_rescale_beside_the_functional_groups_is_not_left_out(tmp_path: Path) -> None:
+    dataset = enhanced(frames(), uid="1.2", series=SERIES, modality="MR", pixels=Pixels())
+    dataset.RescaleSlope, dataset.RescaleIntercept = 2, 0
+    save_one(dataset, tmp_path / "one")
+    with pytest.raises(UserError, match="a rescale stands outside of it"):
+        read_volume(tmp_path)
+
+
+# --- slices that break off ---
+
+
+def test_a_slice_that_breaks_off_in_its_header_refuses_its_series_even_at_the_end(tmp_path: Path) -> None:
+    folder = save(volume_datasets(noise()), tmp_path)
+    whole = (folder / "005.dcm").read_bytes()
+    cut = pydicom.dcmread(folder / "005.dcm").get_item("Rows").value_tell - 8
+    (folder / "005.dcm").write_bytes(whole[:cut])
+    with pytest.raises(UserError, match=r"005.dcm: .*is missing or unreadable"):
+        read_volume(folder)
+
+
+def test_a_broken_copy_of_a_whole_slice_is_set_aside(tmp_path: Path) -> None:
+    folder = save(volume_datasets(noise()), tmp_path)
+    cut = pydicom.dcmread(folder / "005.dcm").get_item("Rows").value_tell - 8
+    (folder / "z.dcm").write_bytes((folder / "005.dcm").read_bytes()[:cut])
+    volume = read_volume(folder)
+    assert volume.shape == (8, 6, 5)
+    assert dict(volume.source.files_set_aside)["z.dcm"].startswith("damaged DICOM file")
+    assert any("z.dcm" in str(notice) for notice in volume.source.notices)
+
+
+def test_lost_slices_of_tiny_things_do_not_hide_in_the_tolerance(tmp_path: Path) -> None:
+    """Slices 0.02 mm apart: with one lost, no slice is off by more than the 0.05 mm that a scanner's positions may be."""
+    datasets = volume_datasets(noise(8), step=(0, 0, 0.02), PixelSpacing=[0.01, 0.01])
+    assert read_volume(save(datasets, tmp_path / "whole")).shape[2] == 8
+    del datasets[3]
+    with pytest.raises(UserError, match="slices are missing"):
+        read_volume(save(datasets, tmp_path / "lost"))
+
+
+# --- what is no volume, and what is several ---
+
+
+@pytest.mark.parametrize(
+    ("group", "creator", "element"), [(0x19, "SIEMENS MR HEADER", 0x0A), (0x65, "Image Private Header", 0x50)]
+)
+def test_a_mosaic_is_known_by_its_makers_element_too(group: int, creator: str, element: int, tmp_path: Path) -> None:
+    dataset = slice_dataset(noise(1)[0], (0, 0, 0), SOPClassUID=MR, Modality="MR")
+    dataset.private_block(group, creator, create=True).add_new(element, "US", 16)
+    with pytest.raises(UserError, match="there is no image volume: 1 x mosaic"):
+        read_volume(save([dataset], tmp_path))
+
+
+def scout(folder: Path, images: int = 3) -> None:
+    """Three planes across each other, under a series of their own."""
+    planes = ([1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1])
+    steps = ((0, 0, 9), (0, 9, 0), (9, 0, 0))
+    for n, (turned, step) in enumerate(zip(planes, steps, strict=True)):
+        datasets = volume_datasets(noise(images, seed=n), step=step, series=f"{SERIES}.5", ImageOrientationPatient=turned)
+        for k, dataset in enumerate(datasets):
+            dataset.SOPInstanceUID = f"{SERIES}.5.{n}.{k}"
+        save(datasets, folder / str(n))
+
+
+def test_a_three_plane_scout_beside_a_volume_is_set_aside_and_alone_it_is_a_question(tmp_path: Path) -> None:
+    scout(tmp_path / "scout")
+    with pytest.raises(UserError, match="there are 3 volumes"):
+        read_volume(tmp_path)
+    save(volume_datasets(noise()), tmp_path / "volume")
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.array, noise().transpose(2, 1, 0) - 1000)
+    assert [why for _, why in volume.source.files_set_aside] == ["localizer"] * 9
+
+
+def test_slices_that_are_empty_at_both_times_are_no_copies(tmp_path: Path) -> None:
+    times = [noise(), noise(seed=1)]
+    for array in times:
+        array[4] = 0
+    datasets = [d for array in times for d in volume_datasets(array)]
+    for number, dataset in enumerate(datasets, start=1):
+        dataset.InstanceNumber, dataset.SOPInstanceUID = number, f"{SERIES}.{number}"
+    save(datasets, tmp_path)
+    for n, array in enumerate(times, start=1):
+        np.testing.assert_array_equal(read_volume(tmp_path, volume=str(n)).array, array.transpose(2, 1, 0) - 1000)
+
+
+def test_parallel_stacks_of_one_object_are_two_volumes_even_end_to_end(tmp_path: Path) -> None:
+    planes = frames(6)
+    told = [
+        Plane(**{**{f: getattr(p, f) for f in p.__slots__}, "told": {"StackID": str(1 + (k > 2))}})
+        for k, p in enumerate(planes)
+    ]
+    save_one(enhanced(told, uid="1.2", series=SERIES, modality="MR", pixels=Pixels()), tmp_path / "one")
+    with pytest.raises(UserError, match="there are 2 volumes"):
+        read_volume(tmp_path)
+
+
+def test_a_folder_of_the_same_series_twice_under_new_uids_is_one_volume(tmp_path: Path) -> None:
+    save(volume_datasets(noise()), tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for file in (tmp_path / "b").iterdir():
+        dataset = pydicom.dcmread(file)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{dataset.SOPInstanceUID}.7"
+        dataset.save_as(file)
+    volume = read_volume(tmp_path)
+    assert volume.shape == (8, 6, 5)
+    assert any("there twice" in str(notice) for notice in volume.source.notices)
