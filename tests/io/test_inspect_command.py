@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import time
 import zipfile
 from pathlib import Path
 
@@ -238,3 +239,18 @@ def test_on_real_cases_the_reader_takes_and_refuses_the_same(shared: Path) -> No
                 words = dict(zip(row.words[::2], row.words[1::2], strict=True)) if row.words else {}
                 taken = inspect(folder, series=words.get("--series", ""), volume=words.get("--volume", "")).taken
                 assert taken is not None and taken.words == row.words, shlex.join(row.words or ())
+
+
+def test_a_series_of_many_volumes_is_listed_in_seconds(tmp_path: Path) -> None:
+    """Short stacks may be localizers: finding out must not try every three of them."""
+    datasets = []
+    for time_point in range(150):
+        datasets += volume_datasets(noise(2, 4, 4), TemporalPositionIdentifier=time_point + 1)
+        for k in (-2, -1):
+            uid = f"1.2.3.4.{time_point}.{k + 3}"
+            datasets[k].SOPInstanceUID = datasets[k].file_meta.MediaStorageSOPInstanceUID = uid
+    save(datasets, tmp_path / "series")
+    start = time.monotonic()
+    rows = inspect(tmp_path / "series").rows
+    assert time.monotonic() - start < 10
+    assert [row.words for row in rows] == [("--series", "4", "--volume", f"time {k + 1}") for k in range(150)]

@@ -71,7 +71,7 @@ def matching(looked: Looked, series: str, volume: str) -> list[Candidate]:
     if not left:
         names = sorted({str(c.series_number) for c in candidates} | {short_uid(c.series_uid) for c in candidates})
         raise UserError(f"there is no series '{series}'{nearest(series, names)}", where=shown, next=_table(candidates))
-    return _named(left, volume, shown) if volume else left
+    return named(left, volume, shown) if volume else left
 
 
 def located(error: UserError, shown: Path) -> UserError:
@@ -96,7 +96,8 @@ def _is_series(candidate: Candidate, series: str) -> bool:
     return series in (candidate.series_uid, short_uid(candidate.series_uid), str(candidate.series_number))
 
 
-def _named(candidates: Sequence[Candidate], volume: str, shown: Path) -> list[Candidate]:
+def named(candidates: Sequence[Candidate], volume: str, shown: Path) -> list[Candidate]:
+    """Those with the name, else the one at this place from 1. Raises: UserError where there is none."""
     exact = [c for c in candidates if c.name.lower() == volume.strip().lower()]
     if exact:
         return exact

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..geometry import Geometry, fit_stack
 from ..inspection import Inspection, SetAside, VolumeRow
 from ..orient import plane_of
 from ..volume import Volume, short_uid
-from .choose import Looked, choose, looked_through, matching
+from .choose import Looked, choose, looked_through, matching, named
 from .evened import evened
 from .frames import Frame
 from .read import even_layout, read_candidate
@@ -43,7 +44,10 @@ def inspect_dicom(
             patients=len({frame.patient for frame in frames}),
             studies=len({frame.study_uid for frame in frames}),
             series=len({frame.series_uid for frame in frames}),
-            rows=tuple(_row(candidate, looked, chosen, refusal) for candidate in looked.candidates),
+            rows=tuple(
+                _row(candidate, words, looked, chosen, refusal)
+                for candidate, words in zip(looked.candidates, _words(looked), strict=True)
+            ),
             set_aside=_by_kind((*looked.set_aside, *(pair for c in looked.candidates for pair in c.set_aside))),
             volume=found,
             notices=notices,
@@ -67,7 +71,9 @@ def _attempt(
         return chosen, None, (), error
 
 
-def _row(candidate: Candidate, looked: Looked, chosen: Candidate | None, refusal: UserError | None) -> VolumeRow:
+def _row(
+    candidate: Candidate, words: tuple[str, ...] | None, looked: Looked, chosen: Candidate | None, refusal: UserError | None
+) -> VolumeRow:
     first = candidate.frames[0]
     layout, geometry = candidate.layout, _geometry(candidate)
     fault = "" if candidate.fault is None else _sentence(candidate.fault)
@@ -88,7 +94,7 @@ def _row(candidate: Candidate, looked: Looked, chosen: Candidate | None, refusal
         residual_mm=geometry.residual_mm if geometry is not None else None,
         fault=fault,
         notices=candidate.notices,
-        words=_words(candidate, looked) if not fault or _may_be_evened(candidate) else None,
+        words=_with_even(words, candidate) if not fault or _may_be_evened(candidate) else None,
         taken=candidate is chosen and refusal is None,
     )
 
@@ -107,27 +113,37 @@ def _geometry(candidate: Candidate) -> Geometry | None:
     return fit_stack(origins, column_steps, row_steps, (ordered[0].columns, ordered[0].rows))[0]
 
 
-def _words(candidate: Candidate, looked: Looked) -> tuple[str, ...] | None:
-    """The fewest words with which the reader takes this volume and no other."""
-    number = "" if candidate.series_number is None else str(candidate.series_number)
-    same = [c for c in looked.candidates if c.series_uid == candidate.series_uid]
-    place = str(next(k for k, c in enumerate(same, start=1) if c is candidate))
-    short = short_uid(candidate.series_uid)
-    ways = [("", ""), (number, ""), (short, "")]
-    ways += [(series, volume) for volume in (candidate.name, place) for series in (number, short)]
-    for series, volume in ways:
-        if _takes(looked, series, volume, candidate):
-            words = (*(("--series", series) if series else ()), *(("--volume", volume) if volume else ()))
-            return (*words, "--accept-irregular") if candidate.fault is not None else words
-    return None
+def _words(looked: Looked) -> Iterator[tuple[str, ...] | None]:
+    """For each candidate the fewest words with which the reader takes it and no other; None where none do."""
+    series: dict[str, list[Candidate]] = {}
+    for candidate in looked.candidates:
+        series.setdefault(candidate.series_uid, []).append(candidate)
+    selectors = {uid: _selector(members, looked) for uid, members in series.items()}
+    places: Counter[str] = Counter()
+    for candidate in looked.candidates:
+        uid = candidate.series_uid
+        places[uid] += 1
+        members, chosen = series[uid], selectors[uid]
+        if len(looked.candidates) == 1:
+            yield ()
+        elif not chosen or len(members) == 1:
+            yield ("--series", chosen) if chosen else None
+        else:
+            ways = [v for v in (candidate.name, str(places[uid])) if v and named(members, v, looked.shown) == [candidate]]
+            yield ("--series", chosen, "--volume", ways[0]) if ways else None
 
 
-def _takes(looked: Looked, series: str, volume: str, candidate: Candidate) -> bool:
-    try:
-        found = matching(looked, series, volume)
-    except UserError:
-        return False
-    return len(found) == 1 and found[0] is candidate
+def _selector(members: list[Candidate], looked: Looked) -> str:
+    """The series' number, else the end of its UID: what names this series alone; '' where another one has both."""
+    number = "" if members[0].series_number is None else str(members[0].series_number)
+    for word in (number, short_uid(members[0].series_uid)):
+        if word and matching(looked, word, "") == members:
+            return word
+    return ""
+
+
+def _with_even(words: tuple[str, ...] | None, candidate: Candidate) -> tuple[str, ...] | None:
+    return words if words is None or candidate.fault is None else (*words, "--accept-irregular")
 
 
 def _may_be_evened(candidate: Candidate) -> bool:

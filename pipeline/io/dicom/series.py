@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -74,7 +73,8 @@ def candidates_of(frames: Sequence[Frame]) -> tuple[list[Candidate], list[tuple[
         found += volumes
         aside += [(frame.name, "damaged DICOM file (it is there whole as well)") for frame in broken]
         aside += [(frame.name, kind) for frame in whole] if kind else []
-    kept = [c for c in found if c.series_uid not in (scouts := _scouts(found))]
+    scouts = _scouts(found)
+    kept = [c for c in found if c.series_uid not in scouts]
     if not kept:
         return found, aside
     aside += [(frame.name, "localizer") for c in found if c.series_uid in scouts for frame in c.frames]
@@ -99,8 +99,14 @@ def _scouts(found: Sequence[Candidate]) -> set[str]:
 def _is_scout(stacks: Sequence[Candidate]) -> bool:
     if len(stacks) < 3 or max(len(c.frames) for c in stacks) > SCOUT_IMAGES or any(c.frames[0].missing for c in stacks):
         return False
-    normals = [axes_of(c.frames[0])[2] for c in stacks]
-    return any(abs(np.linalg.det(np.stack(three))) > ACROSS for three in combinations(normals, 3))
+    normals = np.unique(np.round([axes_of(c.frames[0])[2] for c in stacks], 4), axis=0)  # of 1000 volumes mostly one is left
+    return any(_widest(normal, normals) > ACROSS for normal in normals)
+
+
+def _widest(first: np.ndarray, normals: np.ndarray) -> float:
+    """The triple product of a normal, the one most across it, and the one most across both."""
+    crossed = np.cross(first, normals)
+    return float(np.abs(normals @ crossed[np.linalg.norm(crossed, axis=1).argmax()]).max())
 
 
 def _of_series(frames: Part) -> tuple[list[Candidate], str]:
