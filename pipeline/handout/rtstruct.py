@@ -156,6 +156,7 @@ def _observation(structure: Structure, number: int) -> Dataset:
 
 
 def _contours(structure: Structure, position: int, study: Study, planes: np.ndarray) -> Dataset:
+    from pydicom.charset import default_encoding
     from pydicom.dataset import Dataset
 
     found: list[Dataset] = []
@@ -167,6 +168,7 @@ def _contours(structure: Structure, position: int, study: Study, planes: np.ndar
             contour.NumberOfContourPoints = len(outline)
             contour.ContourNumber = len(found) + 1
             contour[CONTOUR_DATA] = _coordinates(outline, header)
+            contour.set_original_encoding(False, True, default_encoding)  # numbers: nothing to convert
             found.append(contour)
     item = Dataset()
     item.ROIDisplayColor = list(structure.colour)

@@ -157,7 +157,7 @@ def test_the_sidecar_names_every_slice_and_file_and_repeats_notices_word_for_wor
         sop_uids=tuple(f"1.2.3.{k}" for k in range(8)),
         frame_numbers=(1,) * 8,
         shown_in=tuple(range(8)),
-        files_set_aside=(("sub/report.pdf", "not DICOM"),),
+        files_set_aside=(("Doe Jane/report.pdf", "not DICOM"),),
         notices=(notice,),
     )
     folder = write_prediction(prediction, tmp_path)
@@ -168,7 +168,7 @@ def test_the_sidecar_names_every_slice_and_file_and_repeats_notices_word_for_wor
     assert said["notices"] == [{"code": notice.code, "sentence": notice.sentence, "where": "12.dcm"}]
     image = said["image"]
     assert (image["series"], image["series_number"], image["volume"]) == ("12345678", 5, "TE 90")
-    assert image["files_set_aside"] == [{"name": "sub/report.pdf", "why": "not DICOM"}]
+    assert image["files_set_aside"] == [{"name": "report.pdf", "why": "not DICOM"}]  # archives name folders after patients
     assert "4711.12345678" not in json.dumps(said)
 
 
