@@ -159,7 +159,7 @@ def test_a_series_is_fetched_segmented_and_its_mask_sent_back_byte_for_byte(arch
     assert done.returncode == 0, done.stderr
     (arrived,) = set(archive.list("/series")) - {ours}
     about = json.loads(archive.get(f"/series/{arrived}"))
-    assert about["MainDicomTags"]["Modality"] == "SEG"
+    assert about["MainDicomTags"]["Modality"] == "SEG" and "IsStable" in about  # as the page says
     assert about["ParentStudy"] == json.loads(archive.get(f"/series/{ours}"))["ParentStudy"]  # beside the images
     (work / "back.dcm").write_bytes(archive.get(f"/instances/{about['Instances'][0]}/file"))
     back, kept = pydicom.dcmread(work / "back.dcm"), pydicom.dcmread(folder / "mask.seg.dcm")
