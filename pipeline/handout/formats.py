@@ -10,6 +10,7 @@ from typing import Literal
 
 from ..errors import UserError
 from ..inference.prediction import Prediction
+from ..io.dicom.quiet import quiet
 from ..io.volume import Volume
 from ..labels import LabelTable
 from .study import Study
@@ -32,7 +33,8 @@ class Format:
         module, _, name = self.writer.partition(":")
         write: Callable[..., None] = getattr(import_module(module, __package__), name)
         if self.needs == "dicom":
-            write(prediction, study, path)
+            with quiet():  # of UIDs that are kept as they are, though they break the rules
+                write(prediction, study, path)
         else:
             write(prediction, path)
 

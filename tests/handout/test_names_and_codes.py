@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,19 @@ def test_faulty_values_of_the_source_are_left_empty_and_umlauts_arrive(tmp_path:
         assert str(dataset.PatientName) == "Müßig^Jörg"
         assert [dataset[keyword].value for keyword in ("StudyID", "PatientBirthDate", "PatientSex")] == ["", "", ""]
         assert "PatientAge" not in dataset
+
+
+def test_uids_are_kept_as_they_are_for_they_are_the_link(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        odd = {"series": "1.2.03.5", "FrameOfReferenceUID": "1.2.0777", "StudyInstanceUID": "1.2.x"}
+        folder = save(volume_datasets(pixels(), **odd), tmp_path / "in")
+    written = handed_out(folder, tmp_path / "out")[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seg = dcmread(written / "mask.seg.dcm")
+        assert (seg.StudyInstanceUID, seg.FrameOfReferenceUID) == ("1.2.x", "1.2.0777")
+        assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.03.5"
 
 
 def test_coordinates_have_16_characters_at_most(tmp_path: Path) -> None:
