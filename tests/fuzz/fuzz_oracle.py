@@ -197,20 +197,23 @@ def _even_odd(i: np.ndarray, j: np.ndarray, polygon: np.ndarray) -> tuple[np.nda
 
 def _segments(dataset: Dataset, mask: Volume, names: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
     values = np.zeros(mask.shape, dtype=np.int64)
-    labels = {int(s.SegmentNumber): str(s.get("SegmentLabel", "")).strip().lower() for s in dataset.SegmentSequence}
-    wanted = {number: names[label] for number, label in labels.items() if label in names}
+    labels = [(s, str(s.get("SegmentLabel", "")).strip().lower()) for s in dataset.SegmentSequence]
+    wanted = {int(segment.SegmentNumber): names[label] for segment, label in labels if label in names}
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"  # a segmentation has no other
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        raise Unjudged("pydicom wants a transfer syntax")
     pixels = dataset.pixel_array.reshape(-1, int(dataset.Rows), int(dataset.Columns))
     if len(pixels) != len(dataset.PerFrameFunctionalGroupsSequence):
         raise Silent("frames and groups do not match")
     kind = str(dataset.SegmentationType).strip().upper()
     least = 0.5 * float(dataset.get("MaximumFractionalValue", 255)) if kind == "FRACTIONAL" else 1
     for index, frame in enumerate(pixels):
-        first, column_step, row_step = _place(dataset, index)
         identity = _group(dataset, index, "SegmentIdentificationSequence")
         of_frame = -1 if identity is None else int(identity.ReferencedSegmentNumber)
         for number, value in wanted.items():
             inside = frame == number if kind == "LABELMAP" else (frame >= least) & (number == of_frame)
             for row, column in np.argwhere(inside):
+                first, column_step, row_step = _place(dataset, index)
                 mm = (first + column * column_step + row * row_step) * (-1, -1, 1)
                 voxel = np.linalg.inv(mask.affine) @ (*mm, 1)
                 place = tuple(np.rint(voxel[:3]).astype(int))

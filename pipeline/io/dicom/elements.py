@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pydicom.tag import BaseTag
 
 
+NUMERIC = ("DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV")  # Value Representations of numbers
+
+
 class Damaged(Exception):
     """A file that starts as DICOM and cannot be read on."""
 
@@ -70,9 +73,12 @@ def unreadable(dataset: Dataset | None, keyword: str, *, sequence: bool = False)
     """Whether the element is there, is not empty, and still is not one finite number (or a sequence of items)."""
     if dataset is None or _tag(keyword) not in dataset:
         return False
+    if _empty(dataset, keyword):  # asked first: reading a value replaces its bytes
+        return False
     if sequence:
-        return not items(dataset, keyword) and not _empty(dataset, keyword)
-    return numbers(dataset, keyword, 1) is None and not _empty(dataset, keyword)
+        return not items(dataset, keyword)
+    # in an element of another kind, a tag for one, digits are found that nobody wrote
+    return numbers(dataset, keyword, 1) is None or dataset[_tag(keyword)].VR not in NUMERIC
 
 
 def _empty(dataset: Dataset, keyword: str) -> bool:
@@ -81,8 +87,10 @@ def _empty(dataset: Dataset, keyword: str) -> bool:
     except Exception:  # pydicom converts what has no bytes at all, and does not know its VR
         return True
     if isinstance(raw, bytes):
-        return not raw.strip(b" \0")
-    return raw is None or (hasattr(raw, "__len__") and len(raw) == 0)
+        return not raw.strip(b" ")
+    from pydicom.sequence import Sequence
+
+    return raw is None or (isinstance(raw, str | Sequence) and len(raw) == 0)
 
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:

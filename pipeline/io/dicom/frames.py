@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import private
+from .components import component_of
 from .elements import Damaged, get, integer, items, number, numbers, text, texts
 from .stored import has_float_pixels, padding_of, unreadable_scale, unreadable_values
 
@@ -15,10 +16,9 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-COMPONENTS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}
-MAPS = {"FIELD_MAP": "field map", "FIELD MAP": "field map", "VELOCITY MAP": "velocity map", "VELOCITY": "velocity map"}
 SHORTEST_NAME = 3  # shorter parts of a name are found in any text
 FARTHEST_MM = 1e6  # from the origin: positions beyond are damaged numbers, no places
+LARGEST_COSINE = 10.0  # beyond it is no direction; up to it the message says by how much it is off
 SMALLEST_MM, LARGEST_MM = 1e-7, 1e4  # of a pixel: electron microscopes stay above, everything else below
 SPATIAL = (0x00209056, 0x00209057, 0x00200032)  # Dimension Index Pointers to Stack ID, place in the stack, position
 LOCALIZERS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW")
@@ -138,6 +138,7 @@ def _telling_dimensions(dataset: Dataset) -> tuple[int, ...] | None:
 
 
 def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
+    faults = unreadable_values(dataset)
     image_type = tuple(part.upper() for part in texts(dataset, "ImageType"))
     slope, modality = number(dataset, "RescaleSlope"), text(dataset, "Modality")
     signed = integer(dataset, "PixelRepresentation") == 1
@@ -168,20 +169,20 @@ def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
         padding=padding_of(dataset, signed),
         modality_lut=bool(items(dataset, "ModalityLUTSequence")),
         lossy=text(dataset, "LossyImageCompression") == "01",
-        unreadable=unreadable_values(dataset),
+        unreadable=faults,
         float_pixels=has_float_pixels(dataset),
         tiled=private.tiles(dataset) > 1,
         position=_place(numbers(dataset, "ImagePositionPatient", 3)),
-        orientation=numbers(dataset, "ImageOrientationPatient", 6),
+        orientation=_direction(numbers(dataset, "ImageOrientationPatient", 6)),
         pixel_spacing=_positive(numbers(dataset, "PixelSpacing", 2)),
-        thickness_mm=number(dataset, "SliceThickness"),
-        slice_spacing_mm=number(dataset, "SpacingBetweenSlices"),
+        thickness_mm=_length(number(dataset, "SliceThickness")),
+        slice_spacing_mm=_length(number(dataset, "SpacingBetweenSlices")),
         echo_number=_whole(number(dataset, "EchoNumbers")),
         echo_time_ms=number(dataset, "EchoTime"),
         b_value=_b_value(dataset, modality),
         gradient=numbers(dataset, "DiffusionGradientOrientation", 3),
         image_type=image_type,
-        component=_component(text(dataset, "ComplexImageComponent"), image_type) if modality == "MR" else "",
+        component=component_of(text(dataset, "ComplexImageComponent"), image_type) if modality == "MR" else "",
         temporal_position=_whole(number(dataset, "TemporalPositionIdentifier")),
         trigger_time_ms=number(dataset, "TriggerTime"),
         inversion_time_ms=number(dataset, "InversionTime"),
@@ -217,6 +218,7 @@ def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None
     content, echo, diffusion = item("FrameContentSequence"), item("MREchoSequence"), item("MRDiffusionSequence")
     plane, turn, measures = item("PlanePositionSequence"), item("PlaneOrientationSequence"), item("PixelMeasuresSequence")
     scale = item("PixelValueTransformationSequence")
+    faults = unreadable_scale(group, shared, scale, outside=(base.slope, base.intercept) != (1.0, 0.0))
     kind = next(
         (k for k in map(item, ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")) if k), None
     )
@@ -227,15 +229,12 @@ def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None
     return replace(
         base,
         index=index,
-        unreadable=(
-            *base.unreadable,
-            *unreadable_scale(group, shared, scale, outside=(base.slope, base.intercept) != (1.0, 0.0)),
-        ),
+        unreadable=(*base.unreadable, *faults),
         position=_place(numbers(plane, "ImagePositionPatient", 3)) if plane else None,
-        orientation=numbers(turn, "ImageOrientationPatient", 6) if turn else None,
+        orientation=_direction(numbers(turn, "ImageOrientationPatient", 6)) if turn else None,
         pixel_spacing=_positive(numbers(measures, "PixelSpacing", 2)) if measures else None,
-        thickness_mm=number(measures, "SliceThickness") if measures else None,
-        slice_spacing_mm=number(measures, "SpacingBetweenSlices") if measures else None,
+        thickness_mm=_length(number(measures, "SliceThickness")) if measures else None,
+        slice_spacing_mm=_length(number(measures, "SpacingBetweenSlices")) if measures else None,
         slope=1.0 if slope is None else slope,
         intercept=(number(scale, "RescaleIntercept") or 0.0) if scale else 0.0,
         stack=text(content, "StackID") if content else "",
@@ -248,7 +247,7 @@ def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None
         gradient=numbers(gradient, "DiffusionGradientOrientation", 3) if gradient else None,
         trigger_time_ms=number(cardiac, "NominalCardiacTriggerDelayTime") if cardiac else None,
         image_type=image_type,
-        component=_component(text(kind, "ComplexImageComponent"), image_type)
+        component=component_of(text(kind, "ComplexImageComponent"), image_type)
         if kind and base.modality == "MR"
         else base.component,
     )
@@ -268,29 +267,20 @@ def _b_value(dataset: Dataset, modality: str) -> float | None:
     return private.b_value(dataset) if stated is None and modality == "MR" else stated
 
 
-def _component(stated: str, image_type: tuple[str, ...]) -> str:
-    """Which part of a complex signal, from its own attribute or the third and later values of Image Type ('P', 'SW_P', ...)."""
-    names = {name.upper(): name for name in COMPONENTS.values()}
-    for part in image_type[2:]:
-        if part in MAPS:
-            return MAPS[part]
-    if stated.upper() in names:
-        return names[stated.upper()]
-    for part in image_type[2:]:
-        if part in COMPONENTS or part in names:
-            return COMPONENTS.get(part) or names[part]
-        ending = part.rpartition("_")[2]
-        if part.count("_") == 1 and ending in COMPONENTS and len(part) <= 4:
-            return COMPONENTS[ending]
-    return ""
-
-
 def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
 
 
 def _positive(spacing: tuple[float, ...] | None) -> tuple[float, ...] | None:
     return spacing if spacing is not None and min(spacing) >= SMALLEST_MM and max(spacing) <= LARGEST_MM else None
+
+
+def _length(value_mm: float | None) -> float | None:
+    return value_mm if value_mm is not None and abs(value_mm) <= LARGEST_MM else None
+
+
+def _direction(cosines: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    return cosines if cosines is not None and max(map(abs, cosines)) <= LARGEST_COSINE else None
 
 
 def _place(position: tuple[float, ...] | None) -> tuple[float, ...] | None:

@@ -50,6 +50,10 @@ def _from_place(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
         length = int.from_bytes(head[8:12] if named else head[4:8], "little")
         _judge_length(first, length)
         start = first.pixels_at + (12 if named else 8)
+        stream.seek(start + length)
+        if stream.read(4) == head[:4]:
+            what = "the file holds its pixels twice"
+            raise UserError(what, where=file.name, next="The file is damaged: send it again.")
         dtype, size = np.dtype(f"<{kind}{first.bits_allocated // 8}"), first.rows * first.columns
         for frame in frames:
             stream.seek(start + frame.index * frame_bytes(first))

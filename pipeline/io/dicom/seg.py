@@ -12,7 +12,6 @@ from ...errors import Notice, UserError
 from ..geometry import ras_from_lps
 from ..orient import same_grid_tolerance_mm
 from ..volume import Volume
-from .decoder import DECODERS
 from .elements import Damaged, get, integer, items, numbers, text
 from .frames import Frame, frames_of
 from .native import NATIVE
@@ -54,6 +53,9 @@ def fill_regions(
         frames = frames_of(dataset, where, patient="")
     except Damaged as error:
         raise UserError(f"the segmentation is damaged ({error})", where=where, next=AGAIN) from error
+    if frames[0].unreadable or frames[0].samples != 1:
+        reasons = ", ".join(frames[0].unreadable) or "SamplesPerPixel"
+        raise UserError(f"the segmentation is damaged ({reasons})", where=where, next=AGAIN)
     per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
     if not per_frame:
         raise UserError("the segmentation does not say where its frames lie", where=where, next=AGAIN)
@@ -65,6 +67,10 @@ def fill_regions(
             if inside.any():
                 columns, rows, slices = _voxels(frame, inside, like, where)
                 owner[found][columns, rows, slices] = True
+    empty = [r.name for group, mask in zip(groups, masks, strict=True) for r in group if not mask.any()]
+    if empty:
+        sentence = f"no voxel on this series: {', '.join(empty)}"
+        notices = (*notices, Notice(code="structure-empty", sentence=sentence, where=where.name))
     return masks, notices
 
 
@@ -93,8 +99,8 @@ def _segment(groups: Sequence[Dataset], frame: Frame, where: Path) -> int:
 
 def _pixels(dataset: Dataset, frames: Sequence[Frame], where: Path) -> Iterator[np.ndarray]:
     """(rows, columns) of every frame, one after the other."""
-    if frames[0].transfer_syntax in DECODERS:
-        yield from stored_frames(where, frames)
+    if frames[0].transfer_syntax not in (*NATIVE, ""):
+        yield from stored_frames(where, frames)  # by a worker, or refused by the name of the transfer syntax
         return
     from pydicom.pixels import get_decoder
 

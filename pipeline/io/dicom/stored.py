@@ -18,9 +18,10 @@ SCALE = ("RescaleSlope", "RescaleIntercept")
 def unreadable_values(dataset: Dataset) -> tuple[str, ...]:
     """What decides on the values, is there and cannot be read: taking it for absent would change them without a word."""
     found = [keyword for keyword in (*OF_VALUES, *SCALE) if unreadable(dataset, keyword)]
-    known = "PixelRepresentation" in found or has_float_pixels(dataset)
-    if not known and integer(dataset, "PixelRepresentation", -1) not in (0, 1):
-        found.append("PixelRepresentation")
+    if not has_float_pixels(dataset):
+        signs = {"BitsStored": integer(dataset, "BitsStored", -1) != -1}
+        signs["PixelRepresentation"] = integer(dataset, "PixelRepresentation", -1) in (0, 1)
+        found += [keyword for keyword, usable in signs.items() if not usable and keyword not in found]
     found += [keyword for keyword in SCALE if keyword not in found and abs(number(dataset, keyword) or 0.0) > LARGEST_SCALE]
     return (*found, *(k for k in ("ModalityLUTSequence",) if unreadable(dataset, k, sequence=True)))
 

@@ -46,6 +46,9 @@ def regions_of_structures(
         wanted, names = sorted(patterns), [region.name for region in regions]
         what = f"no region fits {', '.join(wanted)}{nearest(wanted[0], names) if names else ': the object holds none'}"
         raise UserError(what, where=where, next="Give the names as the object has them, e.g. --structures 'GTV*=1'.")
+    unnumbered = [region.name for owned in found for region in owned if region.number < 0]
+    if unnumbered:
+        raise UserError(f"the region '{unnumbered[0]}' has no number", where=where, next="Export the object again.")
     absent = [s.name for s, owned in zip(table.structures, found, strict=True) if not owned]
     if not absent:
         return found, ()
