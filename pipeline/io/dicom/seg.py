@@ -143,7 +143,7 @@ def _bits(data: bytes, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
 def _voxels(frame: Frame, inside: np.ndarray, like: Volume, where: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indices in `like` of the pixels that are inside. Raises: UserError when the frame's pixels are not voxels of `like`."""
     if frame.missing or frame.position is None or frame.orientation is None or frame.pixel_spacing is None:
-        raise UserError(f"{frame.missing} is missing in frame {frame.index + 1}", where=where)
+        raise UserError(f"{frame.missing} is missing in frame {frame.index + 1}", where=where, next=AGAIN)
     between_rows, between_columns = frame.pixel_spacing
     first = ras_from_lps(np.array(frame.position))
     column_step = ras_from_lps(np.array(frame.orientation[:3])) * between_columns

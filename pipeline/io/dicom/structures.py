@@ -33,7 +33,8 @@ def regions_of_structures(
     patterns = dict(structures) if structures is not None else {s.name: s.value for s in table.structures}
     unknown = sorted(set(patterns.values()) - set(table.values))
     if unknown:
-        raise UserError(f"the values {unknown} of the structure names are not in the label table", where=where)
+        what = f"the values {unknown} of the structure names are not in the label table"
+        raise UserError(what, where=where, next="Take values of the label table.")
     found: list[list[Region]] = [[] for _ in table.structures]
     for region in regions:
         values = {value for pattern, value in patterns.items() if fnmatchcase(region.name.lower(), pattern.lower())}
@@ -45,7 +46,7 @@ def regions_of_structures(
     if not any(found):
         wanted, names = sorted(patterns), [region.name for region in regions]
         what = f"no region fits {', '.join(wanted)}{nearest(wanted[0], names) if names else ': the object holds none'}"
-        raise UserError(what, where=where, next="Give the names as the object has them, e.g. --structures 'GTV*=1'.")
+        raise UserError(what, where=where, next="Give the names as the object has them, e.g. --structure 'GTV*=1'.")
     unnumbered = [region.name for owned in found for region in owned if region.number < 0]
     if unnumbered:
         raise UserError(f"the region '{unnumbered[0]}' has no number", where=where, next="Export the object again.")
