@@ -143,7 +143,7 @@ SHARED = st.sets(st.sampled_from(["orientation", "measures", "scale"])).map(froz
 
 
 def write_frames(
-    planes: list[Plane], path: Path, *, files: int, rng: np.random.Generator, shared: frozenset[str], **more
+    planes: list[Plane], path: Path, *, files: int, rng: np.random.Generator, shared: frozenset[str], uid: str = SERIES, **more
 ) -> None:
     """Frames in any order over some files."""
     one_scale = len({(plane.slope, plane.intercept) for plane in planes}) == 1
@@ -151,7 +151,7 @@ def write_frames(
     order = rng.permutation(len(planes))
     parts = [part for part in np.array_split(order, files) if len(part)]
     for k, (part, name) in enumerate(zip(parts, file_names("no ending", len(parts), rng), strict=True)):
-        dataset = enhanced([planes[int(p)] for p in part], uid=f"{SERIES}.{k}", series=SERIES, shared=shared, seed=k, **more)
+        dataset = enhanced([planes[int(p)] for p in part], uid=f"{uid}.{k}", series=SERIES, shared=shared, seed=k, **more)
         save(dataset, path / name)
 
 
@@ -164,14 +164,21 @@ def write_frames(
     files=st.sampled_from([1, 1, 2, 3, 99]),
     legacy=st.booleans(),
     scale=SCALES,
+    again=st.booleans(),
     seed=SEEDS,
 )
-def test_frames_in_any_order_over_any_files_are_one_volume(grid, pixels, modality, shared, files, legacy, scale, seed) -> None:
+def test_frames_in_any_order_over_any_files_are_one_volume(
+    grid, pixels, modality, shared, files, legacy, scale, again, seed
+) -> None:
     rng = np.random.default_rng(seed)
     planes = scaled(planes_of(grid, pixels, rng), scale, rng)
     with folder() as path:
-        write_frames(planes, path, files=files, rng=rng, shared=shared, modality=modality, pixels=pixels, legacy=legacy)
+        how = {"rng": rng, "shared": shared, "modality": modality, "pixels": pixels, "legacy": legacy}
+        write_frames(planes, path, files=files, **how)
+        if again:  # in other portions, under new UIDs
+            write_frames(planes, path / "again", files=1, uid=f"{SERIES}.7", **how)
         volume = read_volume(path)
+    assert any(notice.code == "slices-duplicated" for notice in volume.source.notices) == again
     assert misplaced(volume, planes, tolerance_mm=EXACT_MM) == ""
 
 

@@ -133,6 +133,14 @@ def test_a_rescale_beside_the_functional_groups_is_not_left_out(tmp_path: Path) 
         read_volume(tmp_path)
 
 
+def test_a_ct_without_a_rescale_is_told(tmp_path: Path) -> None:
+    volume = read_volume(save(volume_datasets(noise(), RescaleSlope=None, RescaleIntercept=None), tmp_path / "bare"))
+    np.testing.assert_array_equal(volume.array, noise().transpose(2, 1, 0))
+    assert "no-rescale" in {notice.code for notice in volume.source.notices}
+    usual = read_volume(save(volume_datasets(noise()), tmp_path / "usual"))
+    assert "no-rescale" not in {notice.code for notice in usual.source.notices}
+
+
 # --- slices that break off ---
 
 

@@ -52,6 +52,7 @@ class Frame:
     slope: float
     intercept: float
     padding: tuple[float, float] | None  # stored values that mean "no data", from and to
+    rescaled: bool = True  # False: neither slope, intercept nor table says what the values mean
     modality_lut: bool = False  # values go through a table instead of slope and intercept
     lossy: bool = False  # the object says that its pixels went through lossy compression
     unreadable: tuple[str, ...] = ()  # attributes that decide on values and are there, but are no number
@@ -167,6 +168,7 @@ def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
         slope=1.0 if slope is None else slope,
         intercept=number(dataset, "RescaleIntercept") or 0.0,
         padding=padding_of(dataset, signed),
+        rescaled=slope is not None or number(dataset, "RescaleIntercept") is not None,
         modality_lut=bool(items(dataset, "ModalityLUTSequence")),
         lossy=text(dataset, "LossyImageCompression") == "01",
         unreadable=faults,
@@ -237,6 +239,7 @@ def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None
         slice_spacing_mm=_length(number(measures, "SpacingBetweenSlices")) if measures else None,
         slope=1.0 if slope is None else slope,
         intercept=(number(scale, "RescaleIntercept") or 0.0) if scale else 0.0,
+        rescaled=scale is not None,
         stack=text(content, "StackID") if content else "",
         dimensions=_dimensions(content, telling) if content else (),
         temporal_position=_whole(number(content, "TemporalPositionIndex")) if content else None,

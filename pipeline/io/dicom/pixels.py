@@ -222,6 +222,12 @@ def _notices(frames: Sequence[Frame], padded: int) -> tuple[Notice, ...]:
     if padded:
         air = f"; where it would read as more than air it became {AIR_HU} HU" if frames[0].modality == "CT" else ""
         found.append(Notice(code="padding", sentence=f"{padded} pixels are padding (no data){air}"))
+    bare = [f for f in frames if f.modality == "CT" and not f.rescaled and not f.modality_lut]
+    if bare:
+        sentence = (
+            f"{len(bare)} of {len(frames)} slices have no RescaleSlope and no RescaleIntercept: values as stored count as HU"
+        )
+        found.append(Notice(code="no-rescale", sentence=sentence, where=bare[0].name))
     lossy = [f for f in frames if f.lossy or f.transfer_syntax in LOSSY]
     if lossy:
         sentence = f"{len(lossy)} of {len(frames)} slices went through lossy compression: grey values are not the scanner's"
