@@ -4,9 +4,10 @@ Along the edges, not through the centres (the outline would lose half a pixel on
 marching squares does (a single pixel would become a diamond of half its area): what a treatment planning system computes from
 such an outline has exactly the area of the mask, and every way of filling it gives the mask back.
 
-A hole is joined to its surroundings by a slit without width ("keyhole"), as PS3.3 C.8.8.6.3 recommends. Then an outline never
-lies inside another, and readers that unite outlines, that fill by odd and even, and that subtract inner ones all see the hole.
-Slits run along pixel edges, so no pixel's centre lies on one.
+A hole is joined to its surroundings by a slit without width ("keyhole", PS3.3 C.8.8.6.3): for CLOSED_PLANAR the standard knows
+no other way, and its second one (CLOSEDPLANAR_XOR) is younger than many readers. Then an outline never lies inside another, and
+readers that unite outlines, that fill by odd and even, and that subtract inner ones all see the hole. Slits run along pixel
+edges, so no pixel's centre lies on one.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..codes import CATEGORIES
 from ..inference.prediction import Prediction
 from ..io.dicom.headers import SliceHeader, plane_of
 from ..io.dicom.rtstruct import filled
@@ -90,12 +91,13 @@ def _in_pixels(points_mm: np.ndarray, header: SliceHeader, position: int) -> np.
 
 def _structure_set(prediction: Prediction, study: Study) -> Dataset:
     from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
+    from pydicom.uid import ImplicitVRLittleEndian
 
     uid, now = object_uid(prediction, "RTSTRUCT"), datetime.now()
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    # explicit lengths of contour data have 16 bits: an outline of 2000 points would not fit
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     dataset.file_meta.MediaStorageSOPClassUID, dataset.file_meta.MediaStorageSOPInstanceUID = RTSTRUCT_CLASS, uid
     add_study(dataset, study)
     add_equipment(dataset, prediction.provenance, now)
@@ -143,12 +145,15 @@ def _observation(structure: Structure, number: int) -> Dataset:
     from pydicom.dataset import Dataset
 
     concept = structure.concept
-    code = Dataset()
+    category, code = Dataset(), Dataset()
+    category.CodeValue, category.CodingSchemeDesignator = CATEGORIES[concept.category], "SCT"
+    category.CodeMeaning = concept.category
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = concept.value, concept.scheme, concept.meaning
     if concept.modifiers:
         code.SegmentedPropertyTypeModifierCodeSequence = modifiers_of(concept)
     item = Dataset()
     item.ObservationNumber = item.ReferencedROINumber = number
+    item.SegmentedPropertyCategoryCodeSequence = [category]
     item.RTROIIdentificationCodeSequence = [code]
     item.RTROIInterpretedType = "ORGAN" if concept.category == "Anatomical Structure" else ""
     item.ROIInterpreter = ""
@@ -168,7 +173,7 @@ def _contours(structure: Structure, position: int, study: Study, planes: np.ndar
             contour.NumberOfContourPoints = len(outline)
             contour.ContourNumber = len(found) + 1
             contour[CONTOUR_DATA] = _coordinates(outline, header)
-            contour.set_original_encoding(False, True, default_encoding)  # numbers: nothing to convert
+            contour.set_original_encoding(True, True, default_encoding)  # numbers: nothing to convert
             found.append(contour)
     item = Dataset()
     item.ROIDisplayColor = list(structure.colour)
@@ -192,4 +197,4 @@ def _coordinates(outline: np.ndarray, header: SliceHeader) -> RawDataElement:
     texts = [f"{value:.{DECIMALS}f}" for value in points.ravel().tolist()]
     data = "\\".join(text if len(text) <= 16 else format_number_as_ds(float(text)) for text in texts).encode("ascii")
     data += b" " * (len(data) % 2)
-    return RawDataElement(Tag(CONTOUR_DATA), "DS", len(data), data, 0, False, True)
+    return RawDataElement(Tag(CONTOUR_DATA), "DS", len(data), data, 0, True, True)

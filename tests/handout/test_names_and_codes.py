@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,11 @@ from made_predictions import TABLE, enhanced, handed_out, pixels, series
 from made_series import FRAME_OF_REFERENCE, SERIES, save, volume_datasets
 from pydicom import Dataset, dcmread
 from skimage.color import lab2rgb
+
+from pipeline.handout.folder import write_prediction
+from pipeline.handout.formats import chosen_formats
+from pipeline.inference.prediction import Prediction, structure_volumes
+from pipeline.io.read import read_volume
 
 DATES = {"DA", "TM", "DT"}
 
@@ -134,6 +140,24 @@ def test_coordinates_have_16_characters_at_most(tmp_path: Path) -> None:
     for roi in dcmread(written / "mask.rtstruct.dcm").ROIContourSequence:
         for contour in roi.get("ContourSequence", ()):
             assert max(map(len, contour.get_item("ContourData").value.decode().split("\\"))) <= 16
+
+
+def test_an_outline_of_more_than_64_kilobytes_is_written_and_read(tmp_path: Path) -> None:
+    """As a comb: more corners than a 16-bit length can hold."""
+    datasets = volume_datasets(np.zeros((1, 100, 1400), np.uint16))
+    image = read_volume(save(datasets, tmp_path / "in"))
+    array = np.zeros(image.shape, np.uint8)
+    array[:, 50:60], array[::2, 10:60] = 3, 3
+    labels = replace(image, array=array)
+    prediction = Prediction(image=image, labels=labels, table=TABLE, structures=structure_volumes(labels, TABLE))
+    formats = chosen_formats({"rtstruct": True}, image, TABLE)
+    written = write_prediction(prediction, tmp_path / "out", formats=formats)
+    (contour,) = dcmread(written / "mask.rtstruct.dcm").ROIContourSequence[0].ContourSequence
+    assert (contour["ContourData"].VR, contour.NumberOfContourPoints, len(contour.ContourData)) == (
+        "DS",
+        2802,
+        8406,
+    )  # 700 teeth
 
 
 def test_equal_predictions_become_equal_objects_but_for_their_dates(tmp_path: Path) -> None:
