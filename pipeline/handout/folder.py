@@ -14,10 +14,9 @@ from ..io.volume import Source
 from ..report.overlay import mosaic
 from .formats import FORMATS, NIFTI, PICTURE, Format, chosen_formats
 from .resampled import reasons
-from .sidecar import sidecar
+from .sidecar import OVERLAY, SIDECAR, sidecar
 from .study import study_of
 
-SIDECAR, OVERLAY = "mask.json", "overlay.png"
 OURS = (NIFTI.file, PICTURE.file, *(row.file for row in FORMATS), SIDECAR, OVERLAY)
 
 

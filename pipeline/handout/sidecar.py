@@ -17,6 +17,7 @@ from .formats import Format
 from .resampled import reasons
 
 FORMAT = 2
+SIDECAR, OVERLAY = "mask.json", "overlay.png"
 LIBRARIES = ("highdicom", "nibabel", "pydicom")  # that write the files; the predictor names those that computed the mask
 
 
@@ -33,7 +34,14 @@ def sidecar(prediction: Prediction, formats: Sequence[Format], *, write_s: float
         "mask": formats[0].file,
         "mask_shape": list(as_written(prediction.labels, prediction.table).shape),
         "resampled": list(moved),
-        "files": [{"name": row.file, "what": row.what, "exact": row.exact or not moved} for row in formats],
+        "files": [
+            *({"name": row.file, "what": row.what, "exact": row.exact or not moved} for row in formats),
+            {
+                "name": OVERLAY,
+                "what": "picture with outlines",
+                "exact": "evened" not in moved,
+            },  # drawn as read
+        ],
         "labels": prediction.table.to_json(),
         "volumes": [
             {

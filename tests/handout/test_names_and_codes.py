@@ -153,11 +153,8 @@ def test_an_outline_of_more_than_64_kilobytes_is_written_and_read(tmp_path: Path
     formats = chosen_formats({"rtstruct": True}, image, TABLE)
     written = write_prediction(prediction, tmp_path / "out", formats=formats)
     (contour,) = dcmread(written / "mask.rtstruct.dcm").ROIContourSequence[0].ContourSequence
-    assert (contour["ContourData"].VR, contour.NumberOfContourPoints, len(contour.ContourData)) == (
-        "DS",
-        2802,
-        8406,
-    )  # 700 teeth
+    assert contour["ContourData"].VR == "DS"
+    assert contour.NumberOfContourPoints == len(contour.ContourData) // 3 == 4 * 700 + 2  # 700 teeth, one side is flush
 
 
 def test_equal_predictions_become_equal_objects_but_for_their_dates(tmp_path: Path) -> None:

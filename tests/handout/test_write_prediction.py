@@ -60,6 +60,7 @@ def test_the_sidecar_says_what_the_values_mean_and_how_much_there_is(tmp_path: P
     notice = Notice(code="made-up", sentence="something to know", where="knee")
     said = sidecar_of(write_prediction(prediction_of(block(), table=table, notices=(notice,)), tmp_path))
     assert said["mask"] == "mask.nii.gz"
+    assert [file["name"] for file in said["files"]] == ["mask.nii.gz", "overlay.png"]
     assert said["mask_shape"] == said["image"]["shape"] == [20, 16, 8]
     assert [(s["value"], s["name"]) for s in said["labels"]["structures"]] == [(3, "liver"), (7, "tumour")]
     assert said["labels"]["structures"][0]["code"]["value"] == "10200004"  # SNOMED CT: liver
