@@ -113,7 +113,8 @@ def _values(dataset: Dataset, index: int) -> list[np.ndarray]:
 def _stored(dataset: Dataset, index: int) -> list[np.ndarray]:
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
     if syntax is None:
-        syntax = "1.2.840.10008.1.2" if dataset.original_encoding[0] else "1.2.840.10008.1.2.1"
+        implicit, little = dataset.original_encoding
+        syntax = "1.2.840.10008.1.2" + ("" if implicit else ".1" if little else ".2")
     dataset.SamplesPerPixel = dataset.get("SamplesPerPixel", 1)  # MONOCHROME says it as well
     photometric = str(dataset.PhotometricInterpretation).strip().upper()
     del dataset.PhotometricInterpretation  # its VR may be a wrong one

@@ -9,11 +9,12 @@ import numpy as np
 import pydicom
 import pytest
 from made_series import MR, noise, save, slice_dataset, volume_datasets
-from oracle_series import Pixels, Plane, enhanced, stack
+from oracle_series import Pixels, Plane, classic, enhanced, stack
 from oracle_series import save as save_one
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
+from pydicom.uid import UID
 
 from pipeline.errors import UserError
 from pipeline.io.read import read_volume
@@ -239,3 +240,19 @@ def test_a_folder_of_the_same_series_twice_under_new_uids_is_one_volume(tmp_path
     volume = read_volume(tmp_path)
     assert volume.shape == (8, 6, 5)
     assert any("there twice" in str(notice) for notice in volume.source.notices)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"])
+def test_what_stands_behind_the_pixels_is_not_left_out(syntax: str, tmp_path: Path) -> None:
+    """The headers are read up to the pixels: a rescale behind them would be taken for absent."""
+    form = Pixels(syntax=UID(syntax))
+    for k, plane in enumerate(frames(intercept=-1000.0)):
+        save_one(classic(plane, number=k, uid=f"1.2.{k}", series=SERIES, modality="CT", pixels=form), tmp_path / f"{k}")
+    whole = (tmp_path / "2").read_bytes()
+    big = syntax.endswith(".1.2.2")
+    tag = b"\x00\x28\x10\x52" if big else b"\x28\x00\x52\x10"
+    begin = whole.index(tag)
+    end = begin + 8 + int.from_bytes(whole[begin + 6 : begin + 8], "big" if big else "little")
+    (tmp_path / "2").write_bytes(whole[:begin] + whole[end:] + whole[begin:end])
+    with pytest.raises(UserError, match="2: behind the pixels stands what belongs before them"):
+        read_volume(tmp_path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .codestream import BrokenStream, stream_size
-from .elements import Damaged, get, integer, read_whole
+from .elements import Damaged, any_behind_pixels, get, integer, read_whole
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class OpenFile:
             self.dataset: Dataset = read_whole(file)
         except Damaged as error:
             raise Undecodable(f"the file is damaged ({error})") from error
+        if any_behind_pixels(self.dataset):
+            raise Undecodable("behind the pixels stands what belongs before them")
         if not isinstance(get(self.dataset, "PixelData"), bytes):
             raise Undecodable("there are no pixels in the file (truncated?)")
         self.syntax = str(self.dataset.file_meta.TransferSyntaxUID)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 NUMERIC = ("DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV")  # Value Representations of numbers
 
 
+PIXEL_GROUP = 0x7FE0
+
+
 class Damaged(Exception):
     """A file that starts as DICOM and cannot be read on."""
 
@@ -45,6 +48,13 @@ def _read(stream: IO[bytes], *, force: bool, stop_before_pixels: bool) -> Datase
         raise Damaged("an element claims more than the memory holds") from error
     except Exception as error:  # a damaged file makes the parser raise whatever it meets: struct, zlib, key, recursion, ...
         raise Damaged(f"{type(error).__name__} while reading") from error
+
+
+def any_behind_pixels(dataset: Dataset) -> bool:
+    """Whether in the file an element stood behind the pixels that belongs before them (PS3.5 7.1: tags rise)."""
+    tags = [int(tag) for tag in dataset.keys()]  # noqa: SIM118 (going through the data set itself converts every value)
+    pixels = next((k for k, tag in enumerate(tags) if tag >> 16 == PIXEL_GROUP), len(tags))
+    return any(tag < tags[pixels] for tag in tags[pixels + 1 :])
 
 
 def get(dataset: Dataset, keyword: str | tuple[int, int]) -> object:

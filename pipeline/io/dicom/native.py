@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from .elements import Damaged, get, read_whole
+from .elements import Damaged, any_behind_pixels, get, read_whole
 from .frames import Frame
 
 IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN = (
@@ -51,9 +51,9 @@ def _from_place(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
         _judge_length(first, length)
         start = first.pixels_at + (12 if named else 8)
         stream.seek(start + length)
-        if stream.read(4) == head[:4]:
-            what = "the file holds its pixels twice"
-            raise UserError(what, where=file.name, next="The file is damaged: send it again.")
+        rest = stream.read(8)  # the head of another element, unless it is padding
+        if len(rest) == 8 and 0 < _tag_of(rest) <= _tag_of(head):
+            raise _out_of_order(file)
         dtype, size = np.dtype(f"<{kind}{first.bits_allocated // 8}"), first.rows * first.columns
         for frame in frames:
             stream.seek(start + frame.index * frame_bytes(first))
@@ -70,6 +70,8 @@ def _from_object(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
         dataset = read_whole(file)
     except Damaged as error:
         raise UserError(f"the file is damaged ({error})", where=file.name, next="Send or copy it again.") from error
+    if any_behind_pixels(dataset):
+        raise _out_of_order(file)
     keyword = next((k for k in KEYWORDS if isinstance(get(dataset, k), bytes)), None)
     if keyword is None:
         raise _none(file)
@@ -106,6 +108,16 @@ def truncated(frame: Frame, available: int, expected: int) -> UserError:
     """Fewer pixels than the header says."""
     what = f"the pixels are truncated: {available} of {expected} bytes are there"
     return UserError(what, where=frame.file.name, next="The file is incomplete: send or copy it again.")
+
+
+def _tag_of(head: bytes) -> int:
+    return int.from_bytes(head[:2], "little") << 16 | int.from_bytes(head[2:4], "little")
+
+
+def _out_of_order(file: Path) -> UserError:
+    """What stands there was not seen when the header was read, so it would be left out without a word."""
+    what = "behind the pixels stands what belongs before them"
+    return UserError(what, where=file.name, next="The file is damaged: send it again.")
 
 
 def _none(file: Path) -> UserError:

@@ -143,9 +143,9 @@ def filled(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
 def _contours(dataset: Dataset, region: Region, where: Path) -> list[Dataset]:
     found: list[Dataset] = []
     for item in items(dataset, "ROIContourSequence"):
-        if integer(item, "ReferencedROINumber", -2) != region.number:
+        if integer(item, "ReferencedROINumber", -2) not in (region.number, -2):
             continue
-        if unreadable(item, "ContourSequence", sequence=True):
+        if integer(item, "ReferencedROINumber", -2) == -2 or unreadable(item, "ContourSequence", sequence=True):
             raise UserError(f"the contours of '{region.name}' are damaged", where=where, next=AGAIN)
         found += items(item, "ContourSequence")
     return found

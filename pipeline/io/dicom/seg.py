@@ -53,8 +53,9 @@ def fill_regions(
         frames = frames_of(dataset, where, patient="")
     except Damaged as error:
         raise UserError(f"the segmentation is damaged ({error})", where=where, next=AGAIN) from error
-    if frames[0].unreadable or frames[0].samples != 1:
-        reasons = ", ".join(frames[0].unreadable) or "SamplesPerPixel"
+    first = frames[0]
+    if first.unreadable or first.samples != 1 or first.bits_stored > first.bits_allocated:
+        reasons = ", ".join(first.unreadable) or "SamplesPerPixel, BitsStored"
         raise UserError(f"the segmentation is damaged ({reasons})", where=where, next=AGAIN)
     per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
     if not per_frame:
