@@ -155,6 +155,11 @@ GROUPS = {
     "EffectiveEchoTime": ("MREchoSequence", "EffectiveEchoTime"),
     "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),
     "FrameType": ("MRImageFrameTypeSequence", "FrameType"),
+    "FlipAngle": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
+    "KVP": ("CTXRayDetailsSequence", "KVP"),
+    "NominalPercentageOfCardiacPhase": ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
+    "EchoTime": ("UnassignedPerFrameConvertedAttributesSequence", "EchoTime"),
+    "InstanceNumber": ("UnassignedPerFrameConvertedAttributesSequence", "InstanceNumber"),
     "NominalCardiacTriggerDelayTime": ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
 }
 

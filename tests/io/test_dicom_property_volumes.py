@@ -190,6 +190,11 @@ FRAMES_TOLD = {
     "FrameType": lambda n, k: {"FrameType": ["ORIGINAL", "PRIMARY", "MPR"[n], "NONE"]},
     "NominalCardiacTriggerDelayTime": lambda n, k: {"NominalCardiacTriggerDelayTime": 40.0 * n},
     "DimensionIndexValues": lambda n, k: {"DimensionIndexValues": [k + 1, n + 1]},
+    "FlipAngle": lambda n, k: {"FlipAngle": 3.0 + 12 * n},
+    "KVP": lambda n, k: {"KVP": 80 + 60 * n},
+    "NominalPercentageOfCardiacPhase": lambda n, k: {"NominalPercentageOfCardiacPhase": 25.0 * n},
+    "EchoTime": lambda n, k: {"EchoTime": 10 + 80 * n},
+    "InstanceNumber": lambda n, k: {"InstanceNumber": 1 + k + 100 * n},
 }
 
 

@@ -11,6 +11,7 @@ from . import private
 from .components import component_of
 from .elements import Damaged, get, integer, items, number, numbers, text, texts
 from .stored import has_float_pixels, padding_of, unreadable_scale, unreadable_values
+from .telling import telling_dimensions, told_by_groups
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -20,7 +21,6 @@ SHORTEST_NAME = 3  # shorter parts of a name are found in any text
 FARTHEST_MM = 1e6  # from the origin: positions beyond are damaged numbers, no places
 LARGEST_COSINE = 10.0  # beyond it is no direction; up to it the message says by how much it is off
 SMALLEST_MM, LARGEST_MM = 1e-7, 1e4  # of a pixel: electron microscopes stay above, everything else below
-SPATIAL = (0x00209056, 0x00209057, 0x00200032)  # Dimension Index Pointers to Stack ID, place in the stack, position
 LOCALIZERS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW")
 
 
@@ -128,14 +128,8 @@ def frames_of(dataset: Dataset, path: Path, *, patient: str, pixels_at: int = 0)
     if len(per_frame) != base.frame_count:
         raise Damaged(f"{len(per_frame)} functional groups for {base.frame_count} frames")
     shared = (items(dataset, "SharedFunctionalGroupsSequence") or [None])[0]
-    telling = _telling_dimensions(dataset)
+    telling = telling_dimensions(dataset)
     return [_from_groups(base, index, group, shared, telling) for index, group in enumerate(per_frame)]
-
-
-def _telling_dimensions(dataset: Dataset) -> tuple[int, ...] | None:
-    """Which places of Dimension Index Values do not speak of the position; None where the object has no dimensions."""
-    pointers = [integer(item, "DimensionIndexPointer", -1) for item in items(dataset, "DimensionIndexSequence")]
-    return tuple(k for k, pointer in enumerate(pointers) if pointer not in SPATIAL) if pointers else None
 
 
 def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
@@ -186,7 +180,7 @@ def _from_top(dataset: Dataset, path: Path, patient: str) -> Frame:
         image_type=image_type,
         component=component_of(text(dataset, "ComplexImageComponent"), image_type) if modality == "MR" else "",
         temporal_position=_whole(number(dataset, "TemporalPositionIdentifier")),
-        trigger_time_ms=number(dataset, "TriggerTime"),
+        trigger_time_ms=_first_of(dataset, "TriggerTime", "NominalPercentageOfCardiacPhase"),
         inversion_time_ms=number(dataset, "InversionTime"),
         flip_angle_deg=number(dataset, "FlipAngle"),
         kvp=number(dataset, "KVP"),
@@ -217,7 +211,6 @@ def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None
                 return found[0]
         return None
 
-    content, echo, diffusion = item("FrameContentSequence"), item("MREchoSequence"), item("MRDiffusionSequence")
     plane, turn, measures = item("PlanePositionSequence"), item("PlaneOrientationSequence"), item("PixelMeasuresSequence")
     scale = item("PixelValueTransformationSequence")
     faults = unreadable_scale(group, shared, scale, outside=(base.slope, base.intercept) != (1.0, 0.0))
@@ -225,8 +218,6 @@ def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None
         (k for k in map(item, ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")) if k), None
     )
     image_type = tuple(t.upper() for t in texts(kind, "FrameType")) if kind else base.image_type
-    gradient = (items(diffusion, "DiffusionGradientDirectionSequence") or [None])[0] if diffusion else None
-    cardiac = item("CardiacSynchronizationSequence")
     slope = number(scale, "RescaleSlope") if scale else None
     return replace(
         base,
@@ -240,29 +231,16 @@ def _from_groups(base: Frame, index: int, group: Dataset, shared: Dataset | None
         slope=1.0 if slope is None else slope,
         intercept=(number(scale, "RescaleIntercept") or 0.0) if scale else 0.0,
         rescaled=scale is not None,
-        stack=text(content, "StackID") if content else "",
-        dimensions=_dimensions(content, telling) if content else (),
-        temporal_position=_whole(number(content, "TemporalPositionIndex")) if content else None,
-        acquisition_number=_whole(number(content, "FrameAcquisitionNumber")) if content else None,
-        acquisition_time=text(content, "FrameAcquisitionDateTime") if content else "",
-        echo_time_ms=number(echo, "EffectiveEchoTime") if echo else None,
-        b_value=number(diffusion, "DiffusionBValue") if diffusion else None,
-        gradient=numbers(gradient, "DiffusionGradientOrientation", 3) if gradient else None,
-        trigger_time_ms=number(cardiac, "NominalCardiacTriggerDelayTime") if cardiac else None,
         image_type=image_type,
         component=component_of(text(kind, "ComplexImageComponent"), image_type)
         if kind and base.modality == "MR"
         else base.component,
+        **told_by_groups(item, telling),  # type: ignore[arg-type]
     )
 
 
-def _dimensions(content: Dataset, telling: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The index values that do not speak of the place; all of them where the object does not say which do."""
-    value = get(content, "DimensionIndexValues")
-    values = [int(v) for v in value] if hasattr(value, "__iter__") and not isinstance(value, str | bytes) else []  # type: ignore[attr-defined]
-    if telling is None:
-        return ()
-    return tuple(values[k] for k in telling if k < len(values))
+def _first_of(dataset: Dataset, *keywords: str) -> float | None:
+    return next((found for keyword in keywords if (found := number(dataset, keyword)) is not None), None)
 
 
 def _b_value(dataset: Dataset, modality: str) -> float | None:
