@@ -11,8 +11,9 @@ import numpy as np
 
 from ..codes import CATEGORIES
 from ..inference.prediction import Prediction
-from ..io.dicom.headers import SliceHeader, plane_of
+from ..io.dicom.headers import SliceHeader
 from ..io.dicom.rtstruct import filled
+from ..io.dicom.stack import frame_plane
 from ..labels import Structure
 from .outlines import outlines
 from .planes import object_uid, plane_of_structure, source_planes
@@ -81,7 +82,7 @@ def _encloses(polygons: Sequence[np.ndarray], wanted: np.ndarray) -> bool:
 
 def _in_pixels(points_mm: np.ndarray, header: SliceHeader, position: int) -> np.ndarray:
     """(points, 2): column and row. Raises: RuntimeError where a point does not lie in the slice's plane."""
-    origin, column_step, row_step = plane_of(header.frame)
+    origin, column_step, row_step = frame_plane(header.frame)
     axes = np.stack([column_step, row_step], axis=1)
     pixels, *_ = np.linalg.lstsq(axes, (points_mm - origin).T, rcond=None)
     if np.abs(axes @ pixels - (points_mm - origin).T).max() > SAME_PLACE_MM:
@@ -192,7 +193,7 @@ def _coordinates(outline: np.ndarray, header: SliceHeader) -> RawDataElement:
     from pydicom.tag import Tag
     from pydicom.valuerep import format_number_as_ds
 
-    origin, column_step, row_step = plane_of(header.frame)
+    origin, column_step, row_step = frame_plane(header.frame)
     points = origin + outline[:, :1] * column_step + outline[:, 1:] * row_step
     texts = [f"{value:.{DECIMALS}f}" for value in points.ravel().tolist()]
     data = "\\".join(text if len(text) <= 16 else format_number_as_ds(float(text)) for text in texts).encode("ascii")

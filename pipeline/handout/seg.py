@@ -17,7 +17,8 @@ import numpy as np
 from .. import __version__
 from ..codes import CATEGORIES, MODIFIERS, Code
 from ..inference.prediction import Prediction
-from ..io.dicom.headers import SliceHeader, plane_of
+from ..io.dicom.headers import SliceHeader
+from ..io.dicom.stack import frame_plane
 from ..labels import Structure
 from .planes import object_uid, plane_of_structure, source_planes
 from .study import ALWAYS, Study, add_equipment, add_study, described, device, instances, made_uid, reference
@@ -64,7 +65,7 @@ def verify_seg(path: Path, study: Study, planes: np.ndarray) -> None:
         segment = (groups if "SegmentIdentificationSequence" in groups else shared).SegmentIdentificationSequence[0]
         position = segment.ReferencedSegmentNumber - 1
         place = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, dtype=np.float64)
-        if np.abs(place - plane_of(study.headers[k].frame)[0]).max() > SAME_PLACE_MM:
+        if np.abs(place - frame_plane(study.headers[k].frame)[0]).max() > SAME_PLACE_MM:
             raise RuntimeError(f"frame {number + 1} of the written SEG does not lie on its source slice")
         if not np.array_equal(_frame(dataset, number), plane_of_structure(planes, k, position)):
             raise RuntimeError(f"frame {number + 1} of the written SEG reads back with other pixels")
@@ -199,7 +200,7 @@ def _thickness_mm(study: Study) -> float:
     stated = study.headers[0].frame.thickness_mm
     if stated is not None and stated > 0:
         return stated
-    places = np.array([plane_of(header.frame)[0] for header in study.headers])
+    places = np.array([frame_plane(header.frame)[0] for header in study.headers])
     return float(np.median(np.linalg.norm(np.diff(places, axis=0), axis=1))) if len(places) > 1 else 1.0
 
 

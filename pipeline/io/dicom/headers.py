@@ -17,6 +17,7 @@ from ..volume import Source
 from .archive import unpacked
 from .elements import Damaged, read_header
 from .frames import Frame, frames_of
+from .stack import frame_plane
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -66,18 +67,9 @@ def source_headers(source: Source) -> tuple[SliceHeader, ...]:
 
 def corners_of(frame: Frame) -> np.ndarray:
     """(4, 3), RAS mm: first voxel, last column of the first row, first column of the last row, last voxel."""
-    origin, column_step, row_step = plane_of(frame)
+    origin, column_step, row_step = frame_plane(frame)
     far_column, far_row = column_step * (frame.columns - 1), row_step * (frame.rows - 1)
     return ras_from_lps(np.stack([origin, origin + far_column, origin + far_row, origin + far_column + far_row]))
-
-
-def plane_of(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centre of the first voxel, step to the next column, step to the next row (LPS, mm; PS3.3 C.7.6.2.1.1)."""
-    if frame.position is None or frame.orientation is None or frame.pixel_spacing is None:
-        raise ValueError(f"{frame.name} lacks {frame.missing}")
-    between_rows, between_columns = frame.pixel_spacing
-    along_row, along_column = np.array(frame.orientation[:3]), np.array(frame.orientation[3:])
-    return np.array(frame.position), along_row * between_columns, along_column * between_rows
 
 
 @contextmanager

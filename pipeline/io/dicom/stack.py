@@ -70,7 +70,7 @@ def ordered_frames(frames: Sequence[Frame]) -> list[Frame]:
 
 def planes_of(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centre of the first voxel, step to the next column, step to the next row; (frames, 3) each, RAS mm."""
-    origins, column_steps, row_steps = (ras_from_lps(np.array(part)) for part in zip(*map(_plane, frames), strict=True))
+    origins, column_steps, row_steps = (ras_from_lps(np.array(part)) for part in zip(*map(frame_plane, frames), strict=True))
     return origins, column_steps, row_steps
 
 
@@ -85,7 +85,7 @@ def _refuse_unplaced(frame: Frame) -> None:
         raise UserError(what, where=frame.name, next="Export the series again.")
 
 
-def _plane(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def frame_plane(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centre of the first voxel, step to the next column, step to the next row (LPS, mm; PS3.3 C.7.6.2.1.1)."""
     along_row, along_column, _ = axes_of(frame)
     between_rows, between_columns = frame.pixel_spacing or (0.0, 0.0)
