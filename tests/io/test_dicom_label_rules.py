@@ -109,6 +109,16 @@ def test_coordinates_beyond_any_patient_are_refused(image: Volume, tmp_path: Pat
         read_label_volume(rtstruct(tmp_path / "rs.dcm", {"tumour": [far]}), like=image, table=TABLE)
 
 
+def test_without_a_series_the_frame_of_reference_decides(image: Volume, tmp_path: Path) -> None:
+    path = rtstruct(tmp_path / "rs.dcm", {"tumour": [square(0.5, 3.5, 43)]}, series="")
+    assert "series-unchecked" in notices(read_label_volume(path, like=image, table=TABLE))
+    dataset = pydicom.dcmread(path)
+    dataset.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = "1.2.3"
+    dataset.save_as(path)
+    with pytest.raises(UserError, match="its frame of reference is not the image's"):
+        read_label_volume(path, like=image, table=TABLE)
+
+
 def test_overlaps_are_counted_pair_by_pair(image: Volume, tmp_path: Path) -> None:
     table = label_table({"a": 1, "b": 2, "c": 3})
     path = rtstruct(

@@ -10,7 +10,7 @@ from ...labels import LabelTable
 from ..combine import combine
 from ..volume import Source, Volume, short_uid
 from . import rtstruct, seg
-from .elements import Damaged, read_whole
+from .elements import Damaged, read_header, read_whole, text
 from .scan import LabelObject, scan
 from .structures import regions_of_structures
 
@@ -60,8 +60,24 @@ def _the_one(path: Path, like: Volume) -> tuple[LabelObject, tuple[Notice, ...]]
         raise UserError(f"{len(mine)} label objects belong to the image: {names}", where=path, next="Name one file.")
     if series and mine[0].referenced_series_uid:
         return mine[0], ()
+    stated, own = mine[0].frame_of_reference_uid, _frame_of_reference(like)
+    if stated and own and stated != own:
+        what = f"the {mine[0].kind.upper()} names no series, and its frame of reference is not the image's: its mm are others"
+        raise UserError(what, where=path, next="Take the structures of this series.")
     sentence = "whether these structures belong to this image could not be checked: no series is named"
     return mine[0], (Notice(code="series-unchecked", sentence=sentence, where=mine[0].path.name),)
+
+
+def _frame_of_reference(like: Volume) -> str:
+    """Of the image's first file; '' where there is none to look at."""
+    files = like.source.slice_files
+    if not files or not files[0].is_file():
+        return ""
+    try:
+        with files[0].open("rb") as stream:
+            return text(read_header(stream, force=True), "FrameOfReferenceUID")
+    except (Damaged, OSError):
+        return ""
 
 
 _NONE = "the folder holds no RTSTRUCT and no SEG"
