@@ -176,6 +176,19 @@ def test_lost_slices_of_tiny_things_do_not_hide_in_the_tolerance(tmp_path: Path)
 # --- what is no volume, and what is several ---
 
 
+@pytest.mark.parametrize("keyword", ["PatientID", "Modality"])
+def test_images_of_two_patients_or_machines_under_one_series_are_no_volume(keyword: str, tmp_path: Path) -> None:
+    datasets = volume_datasets(noise())
+    setattr(datasets[4], keyword, "PT" if keyword == "Modality" else "Another^Id")
+    with pytest.raises(UserError, match=r"005.dcm: one slice does not belong .* another (patient|modality)") as refusal:
+        read_volume(save(datasets, tmp_path / "one"))
+    assert "Secret" not in str(refusal.value)
+    for dataset in datasets[::2]:
+        setattr(dataset, keyword, "PT" if keyword == "Modality" else "Another^Id")
+    with pytest.raises(UserError, match="there are 2 volumes"):
+        read_volume(save(datasets, tmp_path / "two"))
+
+
 @pytest.mark.parametrize(
     ("group", "creator", "element"), [(0x19, "SIEMENS MR HEADER", 0x0A), (0x65, "Image Private Header", 0x50)]
 )

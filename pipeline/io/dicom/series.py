@@ -161,7 +161,7 @@ def _by_orientation(frames: Part) -> list[Part]:
 
 
 def _by_geometry(frames: Part) -> list[Part]:
-    """Frames of one orientation, size, pixel spacing, number of bits and frame of reference, in order of appearance."""
+    """Frames of one orientation, size, pixel spacing, kind of numbers and patient, in order of appearance."""
 
     def same(a: Frame, b: Frame) -> bool:
         spacing = np.allclose(a.pixel_spacing or (), b.pixel_spacing or (), rtol=SAME_SPACING_FRACTION, atol=0)
@@ -177,7 +177,8 @@ def _by_geometry(frames: Part) -> list[Part]:
     return groups
 
 
-_SHARED = ("rows", "columns", "bits_allocated", "bits_stored", "signed", "frame_of_reference_uid")
+_SHARED = ("rows", "columns", "bits_allocated", "bits_stored", "signed", "frame_of_reference_uid", "modality", "patient")
+_UNSAID = ("frame_of_reference_uid", "patient")  # whose values are nobody's business
 
 
 def _stack_names(groups: Sequence[Part]) -> list[str]:
@@ -207,7 +208,7 @@ def _name_outliers(groups: Sequence[Part], pieces: list[Piece]) -> None:
             )
         for key in _SHARED:
             if getattr(odd, key) != getattr(usual, key):
-                shown = "" if key.endswith("uid") else f" ({getattr(odd, key)} instead of {getattr(usual, key)})"
+                shown = "" if key in _UNSAID else f" ({getattr(odd, key)} instead of {getattr(usual, key)})"
                 differs.append(f"another {key.replace('_', ' ').replace(' uid', '')}{shown}")
         what = f"one slice does not belong to the stack of the {len(main)} others of its series: {', '.join(differs)}"
         piece = alone.get(id(odd))
