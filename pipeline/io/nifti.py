@@ -25,6 +25,8 @@ SAME_CORNER_MM = 1e-3  # what a written file may differ by: float32 coordinates 
 TWO_GEOMETRIES_MM = 0.05  # sform and qform that differ by less come from rounding
 HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 has 348
 UNIT_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+# notice → what it says in the file itself: whoever opens it later has no console and perhaps no sidecar
+RESAMPLED = {"sheared": "tilted slices moved in plane", "evened": "uneven slices put on even grid"}
 COMPRESSION = 4  # gzip level: level 6 takes twice the time for 2 % less
 
 
@@ -81,6 +83,7 @@ def write_nifti(volume: Volume, path: Path | str) -> None:
     """Write a volume as NIfTI-1 on its own grid, read it back with two libraries, then give it its name.
 
     Whole numbers stay whole (uint8, int16, uint16, else int32), all others become float32; sform and qform are set with code 1.
+    A volume that was resampled says so in the header's description.
     Equal volumes give equal bytes.
 
     Args:
@@ -101,7 +104,7 @@ def write_nifti(volume: Volume, path: Path | str) -> None:
     temporary = temporary_beside(path, ".nii.gz" if path.name.endswith(".gz") else ".nii")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(array, volume.affine, temporary)
+        _write(array, volume.affine, temporary, described=_resampled(volume))
         _verify(temporary, array, volume.affine, SAME_CORNER_MM + shear_mm)
         temporary.replace(path)
     except OSError as error:
@@ -229,11 +232,19 @@ def _storable(array: np.ndarray, path: Path) -> np.ndarray:
     raise UserError(f"whole numbers from {low} to {high} do not fit into 32 bits", where=path, next="Store them as float32.")
 
 
-def _write(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
+def _resampled(volume: Volume) -> str:
+    """For the header's 80 bytes of description: '' where the voxels are those that were acquired."""
+    codes = {notice.code for notice in volume.source.notices}
+    found = [words for code, words in RESAMPLED.items() if code in codes]
+    return f"resampled: {', '.join(found)}" if found else ""
+
+
+def _write(array: np.ndarray, affine: np.ndarray, path: Path, *, described: str) -> None:
     import nibabel
 
     image = nibabel.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
+    image.header["descrip"] = described
     # qform can hold right angles only; sform is exact
     image.set_qform(right_angled(affine, (array.shape[0], array.shape[1], array.shape[2])), code=1)
     image.set_sform(affine, code=1)

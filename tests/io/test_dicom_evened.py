@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from made_series import noise, save, slice_dataset, volume_datasets
 
 from pipeline.errors import UserError
+from pipeline.io.convert import convert_scan
 from pipeline.io.read import read_volume
 
 
@@ -55,6 +57,20 @@ def test_every_slice_of_an_uneven_stack_is_kept_within_the_stated_distance(tmp_p
         assert np.array_equal(volume.array[:, :, g], array[nearest].T - 1000)
     furthest = max(min(abs(h - g) for h in heights) for g in grid)
     assert f"up to {furthest:.2f} mm from" in str(volume.source.notices[0])
+
+
+def test_the_file_says_that_it_was_resampled(tmp_path: Path) -> None:
+    datasets = volume_datasets(noise(6))
+    del datasets[2]
+    convert_scan(save(datasets, tmp_path / "hole"), tmp_path / "hole.nii.gz", accept_irregular=True)
+    convert_scan(save(volume_datasets(noise(6)), tmp_path / "whole"), tmp_path / "whole.nii.gz")
+    convert_scan(save(volume_datasets(noise(6), step=(0, 1.0, 3.0)), tmp_path / "tilt"), tmp_path / "tilt.nii.gz")
+    said = {name: bytes(nibabel.load(tmp_path / f"{name}.nii.gz").header["descrip"]) for name in ("hole", "whole", "tilt")}
+    assert said == {
+        "hole": b"resampled: uneven slices put on even grid",
+        "whole": b"",
+        "tilt": b"resampled: tilted slices moved in plane",
+    }
 
 
 def test_an_even_stack_is_not_touched(tmp_path: Path) -> None:
