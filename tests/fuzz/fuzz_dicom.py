@@ -82,6 +82,8 @@ def _one_child(work: Path, number: int, end: int, deadline: float, summary: Summ
                 summary.slowest_s = max(summary.slowest_s, record["seconds"])
                 if record["problem"]:
                     _found(summary, current, record["problem"], keep, work)
+                if summary.outcomes.total() % 5000 == 0:
+                    say(f"{summary.outcomes.total()} files, {len(summary.findings)} findings", file=sys.stderr)
                 if time.monotonic() > deadline:
                     return current + 1
         code = child.wait()
@@ -151,7 +153,12 @@ def serve(work: Path, start: int, end: int) -> None:
             outcome, problem, seconds = _read(kind, path, image, table, begun, work)
             seconds = time.perf_counter() - begun if seconds is None else seconds
             grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-            if not problem and seconds > SECONDS + SECONDS_A_MB * len(data) / 2**20:
+            allowed_s = SECONDS + SECONDS_A_MB * len(data) / 2**20
+            if not problem and seconds > allowed_s:  # was it the file, or was the machine busy?
+                begun = time.perf_counter()
+                again = _read(kind, path, image, table, begun, work)[2]
+                seconds = min(seconds, time.perf_counter() - begun if again is None else again)
+            if not problem and seconds > allowed_s:
                 problem = f"takes {seconds:.1f} s"
             if not problem and grown > SWELL_BYTES:
                 problem = f"takes {grown / 2**20:.0f} MB"

@@ -232,6 +232,16 @@ def test_slices_that_are_empty_at_both_times_are_no_copies(tmp_path: Path) -> No
         np.testing.assert_array_equal(read_volume(tmp_path, volume=str(n)).array, array.transpose(2, 1, 0) - 1000)
 
 
+def test_numbers_that_some_images_lack_put_nothing_in_order(tmp_path: Path) -> None:
+    datasets = [*volume_datasets(noise()), *volume_datasets(noise(seed=1))]
+    for number, dataset in enumerate(datasets):
+        dataset.SOPInstanceUID = f"{SERIES}.{number}"
+        if number != 2:
+            dataset.AcquisitionNumber = 1 + number // 5
+    with pytest.raises(UserError, match="claim the same position with different pixels"):
+        read_volume(save(datasets, tmp_path))
+
+
 def test_parallel_stacks_of_one_object_are_two_volumes_even_end_to_end(tmp_path: Path) -> None:
     planes = frames(6)
     told = [
@@ -268,4 +278,17 @@ def test_what_stands_behind_the_pixels_is_not_left_out(syntax: str, tmp_path: Pa
     end = begin + 8 + int.from_bytes(whole[begin + 6 : begin + 8], "big" if big else "little")
     (tmp_path / "2").write_bytes(whole[:begin] + whole[end:] + whole[begin:end])
     with pytest.raises(UserError, match="2: behind the pixels stands what belongs before them"):
+        read_volume(tmp_path)
+
+
+def test_packed_pixels_of_a_file_whose_group_2_is_damaged_are_refused(tmp_path: Path) -> None:
+    form = Pixels(syntax=UID("1.2.840.10008.1.2.5"))
+    dataset = classic(frames()[0], number=1, uid="1.2.3", series=SERIES, modality="CT", pixels=form)
+    save_one(dataset, tmp_path / "one")
+    whole = (tmp_path / "one").read_bytes()
+    begin = whole.index(b"\x02\x00\x10\x00UI")
+    end = begin + 8 + int.from_bytes(whole[begin + 6 : begin + 8], "little")
+    length = int.from_bytes(whole[140:144], "little") - (end - begin)
+    (tmp_path / "one").write_bytes(whole[:140] + length.to_bytes(4, "little") + whole[144:begin] + whole[end:])
+    with pytest.raises(UserError, match=r"one: "):
         read_volume(tmp_path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .codestream import BrokenStream, stream_size
-from .elements import Damaged, any_behind_pixels, get, integer, read_whole
+from .elements import Damaged, any_behind_pixels, get, integer, read_whole, text
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ class OpenFile:
             raise Undecodable("behind the pixels stands what belongs before them")
         if not isinstance(get(self.dataset, "PixelData"), bytes):
             raise Undecodable("there are no pixels in the file (truncated?)")
-        self.syntax = str(self.dataset.file_meta.TransferSyntaxUID)
+        self.syntax = text(getattr(self.dataset, "file_meta", self.dataset), "TransferSyntaxUID")
+        if self.syntax not in DECODERS:
+            raise Undecodable("its group 0002 does not say how the pixels are packed")
         self.rows, self.columns = integer(self.dataset, "Rows"), integer(self.dataset, "Columns")
 
     def frame(self, index: int) -> np.ndarray:

@@ -179,9 +179,10 @@ def _by_order(piece: Piece) -> list[Piece]:
         piece.fault = UserError(what, next="Choose a series with several slices.")
         return [piece]
     for name, value in _ORDERING:
+        if any(len({value(f) for f in place} - {None}) != count or len(place) != count for place in places):
+            continue
         ranked = [sorted(place, key=lambda f, v=value: _sortable(v(f))) for place in places]  # type: ignore[misc]
-        clear = all(len({value(f) for f in place} - {None}) == count == len(place) for place in places)
-        if clear and (name not in _RUNNING or _counts_on([[value(f) for f in place] for place in ranked])):  # type: ignore[misc]
+        if name not in _RUNNING or _counts_on([[value(f) for f in place] for place in ranked]):  # type: ignore[misc]
             return [
                 Piece(
                     frames=[place[k] for place in ranked],
