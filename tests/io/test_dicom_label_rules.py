@@ -102,6 +102,25 @@ def test_a_region_without_a_contour_is_told_and_an_object_without_any_is_refused
         read_label_volume(path, like=image, table=TABLE)
 
 
+def test_contours_of_a_region_that_is_not_named_are_not_left_out(image: Volume, tmp_path: Path) -> None:
+    path = rtstruct(tmp_path / "rs.dcm", {"tumour": [square(0.5, 3.5, 43)], "node": [square(0.5, 3.5, 46)]})
+    dataset = pydicom.dcmread(path)
+    tag = Tag("ReferencedROINumber")
+    dataset.ROIContourSequence[0]._dict[tag] = RawDataElement(tag, "IS", 2, b"1!", 0, False, True)
+    dataset.save_as(path)
+    with pytest.raises(UserError, match="the contours of 'tumour' are damaged"):
+        read_label_volume(path, like=image, table=TABLE)
+
+
+def test_a_region_without_a_number_is_refused(image: Volume, tmp_path: Path) -> None:
+    path = rtstruct(tmp_path / "rs.dcm", {"tumour": [square(0.5, 3.5, 43)]})
+    dataset = pydicom.dcmread(path)
+    del dataset.StructureSetROISequence[0].ROINumber
+    dataset.save_as(path)
+    with pytest.raises(UserError, match="the region 'tumour' has no number"):
+        read_label_volume(path, like=image, table=TABLE)
+
+
 def test_coordinates_beyond_any_patient_are_refused(image: Volume, tmp_path: Path) -> None:
     far = square(0.5, 3.5, 43)
     far[3] = 1e9
@@ -185,6 +204,8 @@ def test_fractions_count_from_half_on_and_the_threshold_is_told(image: Volume, t
     ("keyword", "value", "reason"),
     [
         ("SegmentationType", "", "of an unknown type"),
+        ("BitsStored", [1, 3, 5], r"is damaged \(BitsStored\)"),
+        ("SamplesPerPixel", 3, r"is damaged \(SamplesPerPixel"),
         ("PerFrameFunctionalGroupsSequence", [], "does not say where its frames lie"),
         ("Rows", 6, "bytes of pixels, the header says"),
         ("Rows", 13, "the segmentation is truncated"),

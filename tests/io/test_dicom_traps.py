@@ -44,6 +44,7 @@ def frames(count: int = 4, **more) -> list[Plane]:
         ("RescaleSlope", "OB", b"1 "),
         ("RescaleSlope", "DS", b"1e99"),
         ("RescaleIntercept", "LO", b"minus one"),
+        ("RescaleIntercept", "AT", b"-102"),
         ("PixelRepresentation", "US", b"\x02\x00"),
         ("BitsStored", "OB", b"\x0c\x00"),
         ("ModalityLUTSequence", "OL", b"\0\0\0\1"),
@@ -58,9 +59,53 @@ def test_a_value_that_is_there_and_cannot_be_read_is_not_taken_for_absent(
         read_volume(save(datasets, tmp_path))
 
 
+def test_a_slope_of_null_bytes_is_not_taken_for_absent(tmp_path: Path) -> None:
+    folder = save(volume_datasets(noise()), tmp_path)
+    whole = (folder / "003.dcm").read_bytes()
+    slope = b"\x28\x00\x53\x10DS\x02\x00"
+    (folder / "003.dcm").write_bytes(whole.replace(slope + b"1 ", slope + b"\0\0"))
+    with pytest.raises(UserError, match=r"003.dcm: .*RescaleSlope is missing or unreadable"):
+        read_volume(folder)
+
+
 def test_no_sign_of_the_pixels_is_guessed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="PixelRepresentation is missing"):
         read_volume(save(volume_datasets(noise(), PixelRepresentation=None), tmp_path))
+
+
+def test_no_number_of_bits_is_guessed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="BitsStored is missing"):
+        read_volume(save(volume_datasets(noise(), BitsStored=None), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("ImagePositionPatient", b"1e300\\0\\0 "),
+        ("ImageOrientationPatient", b"1e300\\0\\0\\0\\1\\0 "),
+        ("PixelSpacing", b"1e300\\1 "),
+    ],
+)
+def test_numbers_beyond_any_patient_are_no_place(keyword: str, value: bytes, tmp_path: Path) -> None:
+    datasets = volume_datasets(noise())
+    raw(datasets[2], keyword, "DS", value)
+    with pytest.raises(UserError, match=f"003.dcm: .*{keyword}.* is missing or unreadable"):
+        read_volume(save(datasets, tmp_path))
+
+
+def test_an_absurd_thickness_of_one_slice_counts_as_not_stated(tmp_path: Path) -> None:
+    dataset = volume_datasets(noise(1))[0]
+    raw(dataset, "SliceThickness", "DS", b"1e300 ")
+    volume = read_volume(save([dataset], tmp_path))
+    assert volume.spacing_mm[2] == 1.0 and not volume.source.spacing_known
+
+
+def test_a_file_that_holds_its_pixels_twice_is_refused(tmp_path: Path) -> None:
+    folder = save(volume_datasets(noise()), tmp_path)
+    whole = (folder / "003.dcm").read_bytes()
+    (folder / "003.dcm").write_bytes(whole + whole[whole.index(b"\xe0\x7f\x10\x00OW") :].replace(b"\x01", b"\x02"))
+    with pytest.raises(UserError, match=r"003.dcm: behind the pixels stands what belongs before them"):
+        read_volume(folder)
 
 
 def test_no_photometric_interpretation_is_no_colour(tmp_path: Path) -> None:
