@@ -62,8 +62,8 @@ def test_a_value_that_is_there_and_cannot_be_read_is_not_taken_for_absent(
 def test_a_slope_of_null_bytes_is_not_taken_for_absent(tmp_path: Path) -> None:
     folder = save(volume_datasets(noise()), tmp_path)
     whole = (folder / "003.dcm").read_bytes()
-    slope = b"\x28\x00\x53\x10DS\x02\x00"
-    (folder / "003.dcm").write_bytes(whole.replace(slope + b"1 ", slope + b"\0\0"))
+    slope = b"\x28\x00\x53\x10DS\x04\x00"
+    (folder / "003.dcm").write_bytes(whole.replace(slope + b"1.0 ", slope + bytes(4)))
     with pytest.raises(UserError, match=r"003.dcm: .*RescaleSlope is missing or unreadable"):
         read_volume(folder)
 
