@@ -24,6 +24,7 @@ ON_SLICE_FRACTION = 0.1  # of the slice distance: contours are written with few 
 OUTSIDE_SLICES = 0.5  # beyond the first and last slice by more than this: not on this stack at all
 ROUNDING_VOXELS = 1e-6  # a vertex on a pixel's centre must not depend on the last bit
 SAME_VOXELS = 1e-4  # two contours whose points differ by less are one
+EDGES_AT_ONCE = 4096  # times the rows that each may cross: bounded memory for any number of points
 AGAIN = "Export the structures again."
 ON_THE_SLICES = "Export the structures on the slices of this series."
 FILLED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -81,6 +82,7 @@ def _drawn(dataset: Dataset, region: Region, like: Volume, left_out: LeftOut, wh
     """The region's polygons by slice: (points, 2) each, column and row index."""
     voxel_from_ras = np.linalg.inv(like.affine)
     drawn: dict[int, list[np.ndarray]] = {}
+    known: set[tuple[int, bytes]] = set()
     between: list[float] = []
     for contour in _contours(dataset, region, where):
         if text(contour, "ContourGeometricType").upper() not in FILLED:
@@ -93,9 +95,10 @@ def _drawn(dataset: Dataset, region: Region, like: Volume, left_out: LeftOut, wh
             left_out.beyond += 1
         elif abs(height - k) > ON_SLICE_FRACTION or not 0 <= k < like.shape[2]:
             between.append(height)
-        elif any(_same(points[:, :2], other) for other in drawn.get(k, ())):
+        elif (k, stamp := _stamp(points[:, :2])) in known:
             left_out.twice += 1
         else:
+            known.add((k, stamp))
             drawn.setdefault(k, []).append(points[:, :2])
     for height in between:
         off_mm = abs(height - round(height)) * like.spacing_mm[2]
@@ -108,12 +111,10 @@ def _drawn(dataset: Dataset, region: Region, like: Volume, left_out: LeftOut, wh
     return drawn
 
 
-def _same(polygon: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two polygons have the same points, wherever they begin and whichever way they run."""
-    if polygon.shape != other.shape:
-        return False
-    one, two = (np.round(p / SAME_VOXELS)[np.lexsort(np.round(p / SAME_VOXELS).T)] for p in (polygon, other))
-    return bool((one == two).all())
+def _stamp(polygon: np.ndarray) -> bytes:
+    """Equal for two polygons of the same points, wherever they begin and whichever way they run."""
+    rounded = np.round(polygon / SAME_VOXELS) + 0.0  # no negative zeros
+    return rounded[np.lexsort(rounded.T)].tobytes()
 
 
 def filled(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
@@ -125,19 +126,27 @@ def filled(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     Returns: bool (columns, rows). A centre on an edge counts on the polygon's low side only, so that neighbours never share it.
     """
     columns, rows = size
-    crossings = np.zeros((columns + 1, rows), dtype=np.int32)
+    crossings = np.zeros((columns + 1) * rows, dtype=np.int64)
     for polygon in polygons:
         start = np.round(polygon / ROUNDING_VOXELS) * ROUNDING_VOXELS
         end = np.roll(start, -1, axis=0)
-        for (x0, y0), (x1, y1) in zip(start, end, strict=True):
-            low, high = max(int(np.ceil(min(y0, y1))), 0), min(int(np.ceil(max(y0, y1))), rows)
-            if low >= high:
-                continue
-            row = np.arange(low, high)
-            x = x0 + (row - y0) * (x1 - x0) / (y1 - y0)
-            column = np.clip(np.ceil(x - ROUNDING_VOXELS), 0, columns).astype(int)
-            np.add.at(crossings, (column, row), 1)
-    return np.asarray(np.cumsum(crossings, axis=0)[:columns] % 2 == 1)
+        for k in range(0, len(start), EDGES_AT_ONCE):
+            column, row = _crossed(start[k : k + EDGES_AT_ONCE], end[k : k + EDGES_AT_ONCE], size)
+            crossings += np.bincount(column * rows + row, minlength=len(crossings))
+    return np.asarray(np.cumsum(crossings.reshape(columns + 1, rows), axis=0)[:columns] % 2 == 1)
+
+
+def _crossed(start: np.ndarray, end: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """For every edge and every row of pixel centres that it crosses: the first column right of it, and the row."""
+    columns, rows = size
+    least, most = np.minimum(start[:, 1], end[:, 1]), np.maximum(start[:, 1], end[:, 1])
+    low, high = np.ceil(np.clip(least, 0, rows)).astype(int), np.ceil(np.clip(most, 0, rows)).astype(int)
+    counts = high - low
+    edge = np.repeat(np.arange(len(start)), counts)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts - low, counts)
+    (x0, y0), (x1, y1) = start[edge].T, end[edge].T
+    x = x0 + (row - y0) * (x1 - x0) / (y1 - y0)
+    return np.ceil(np.clip(x - ROUNDING_VOXELS, 0, columns)).astype(int), row
 
 
 def _contours(dataset: Dataset, region: Region, where: Path) -> list[Dataset]:
