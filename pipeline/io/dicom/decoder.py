@@ -32,6 +32,7 @@ DECODERS: dict[str, tuple[str, ...]] = {
     "1.2.840.10008.1.2.4.202": ("pylibjpeg",),  # HTJ2K lossless, RPCL
     "1.2.840.10008.1.2.4.203": ("pylibjpeg",),  # HTJ2K
 }
+IN_WORKERS = tuple(syntax for syntax in DECODERS if syntax != RLE)  # plain Python unpacks RLE, which cannot crash
 MODULES = {"pyjpegls": "jpeg_ls", "pylibjpeg": "openjpeg", "pillow": "PIL", "gdcm": "gdcm", "pydicom": "pydicom"}
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ...progress import bar
+from .decoder import IN_WORKERS
 from .elements import Damaged, items, read_header, text
 from .frames import Frame, frames_of, has_pixels
 from .quiet import quiet
+from .workers import WORKERS
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -69,9 +71,13 @@ def scan(root: Path) -> Scan:
     labels: list[LabelObject] = []
     aside: list[tuple[str, str]] = []
     files = [root] if root.is_file() else sorted(_files_below(root, aside))
+    prepared = False
     with quiet():
         for file in bar(files, title="headers", total=len(files), unit="files"):
             why = _take(file, frames, labels)
+            if not prepared and frames and frames[-1].transfer_syntax in IN_WORKERS:
+                WORKERS.prepare(max(len(files), len(frames)))
+                prepared = True
             if why:
                 aside.append((str(file.relative_to(root)) if file != root else file.name, why))
     return Scan(root=root, frames=tuple(frames), label_objects=tuple(labels), set_aside=tuple(aside))

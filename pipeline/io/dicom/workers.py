@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 MOST_WORKERS = 8
+FRAMES_A_WORKER = 8  # from so many on, another process is started in less time than it saves
 CPU_S = 2.0  # of one frame, beyond its size
 CPU_S_PER_MB = 0.5  # decoded; JPEG 2000 takes 0.05
 MEMORY_TIMES = 8  # of the decoded frame; JPEG 2000 works in 32 bits
@@ -78,6 +79,11 @@ class Workers:
 
     def __init__(self) -> None:
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+
+    def prepare(self, frames: int) -> None:
+        """Start as many as will be useful for so many frames, so that they are ready when the headers are read."""
+        for _ in range(min(usable_workers(), max(frames // FRAMES_A_WORKER, 1)) - self._idle.qsize()):
+            self._idle.put(Worker())
 
     def take(self) -> Worker:
         try:
