@@ -179,6 +179,13 @@ def test_a_rescale_beside_the_functional_groups_is_not_left_out(tmp_path: Path) 
         read_volume(tmp_path)
 
 
+@pytest.mark.parametrize(("vr", "value"), [("IS", b"12"), ("OB", b"\0\1"), ("FL", b"\0\0\0\0"), ("AT", b"\0\1\2\3")])
+def test_an_image_type_that_is_no_text_is_no_obstacle(vr: str, value: bytes, tmp_path: Path) -> None:
+    datasets = volume_datasets(noise())
+    raw(datasets[2], "ImageType", vr, value)
+    assert read_volume(save(datasets, tmp_path)).shape == (8, 6, 5)
+
+
 def test_a_ct_without_a_rescale_is_told(tmp_path: Path) -> None:
     volume = read_volume(save(volume_datasets(noise(), RescaleSlope=None, RescaleIntercept=None), tmp_path / "bare"))
     np.testing.assert_array_equal(volume.array, noise().transpose(2, 1, 0))

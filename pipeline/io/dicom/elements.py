@@ -140,9 +140,11 @@ def text(dataset: Dataset, keyword: str | tuple[int, int]) -> str:
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     value = get(dataset, keyword)
-    if value is None:
+    if value is None or isinstance(value, bytes):
         return ()
-    return (value,) if isinstance(value, str) else tuple(str(v) for v in value)  # type: ignore[attr-defined]
+    if isinstance(value, str) or not hasattr(value, "__iter__"):  # a number where the VR is wrong
+        return (str(value),)
+    return tuple(str(v) for v in value)
 
 
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:
