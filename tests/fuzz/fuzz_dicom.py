@@ -93,7 +93,7 @@ def _one_child(work: Path, number: int, end: int, deadline: float, summary: Summ
         return _found(summary, current, f"the process died ({code}): {' | '.join(words[-3:])}", keep, work) + 1
     finally:
         child.kill()
-        child.wait()
+        child.communicate()  # closes its pipes
 
 
 def _lines(child: subprocess.Popen[str]) -> Iterator[str | None]:

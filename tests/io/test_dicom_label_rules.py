@@ -205,6 +205,7 @@ def test_fractions_count_from_half_on_and_the_threshold_is_told(image: Volume, t
     [
         ("SegmentationType", "", "of an unknown type"),
         ("BitsStored", [1, 3, 5], r"is damaged \(BitsStored\)"),
+        ("BitsStored", 0, "is damaged"),
         ("SamplesPerPixel", 3, r"is damaged \(SamplesPerPixel"),
         ("PerFrameFunctionalGroupsSequence", [], "does not say where its frames lie"),
         ("Rows", 6, "bytes of pixels, the header says"),

@@ -54,7 +54,7 @@ def fill_regions(
     except Damaged as error:
         raise UserError(f"the segmentation is damaged ({error})", where=where, next=AGAIN) from error
     first = frames[0]
-    if first.unreadable or first.samples != 1 or first.bits_stored > first.bits_allocated:
+    if first.unreadable or first.samples != 1 or not 1 <= first.bits_stored <= first.bits_allocated:
         reasons = ", ".join(first.unreadable) or "SamplesPerPixel, BitsStored"
         raise UserError(f"the segmentation is damaged ({reasons})", where=where, next=AGAIN)
     per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")

@@ -4,6 +4,7 @@ own process with it. A worker reads (file, frames) on its input and answers with
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import queue
@@ -69,7 +70,8 @@ class Worker:
     def end(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(BrokenPipeError):  # what was still to be sent to a dead process
+                    pipe.close()
         self._process.kill()
         self._process.wait()
 
