@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from made_trainings import TINY
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image
 
+from pipeline.training.run_folder import RunFolder
+from pipeline.training.train import train
+
 MEASURES = ("dice", "iou", "precision", "recall", "accuracy")
+
+
+@pytest.fixture(scope="module")
+def trained(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A training of these tests alone: copies of the common one go on in its MLflow run."""
+    return train(manifest, tmp_path_factory.mktemp("runs") / "made", settings=TINY)
 
 
 @pytest.fixture
