@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..progress import say
+from .averaging import AverageWeights
 from .schedule import Clock, learning_rate
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -146,9 +147,18 @@ class MeanLoss:
         return mean
 
 
-def attach(trainer: Engine, *, schedule: FollowSchedule, losses: MeanLoss, stops: list[StopOnBudget | StopOnSignal]) -> None:
+def attach(
+    trainer: Engine,
+    *,
+    schedule: FollowSchedule,
+    losses: MeanLoss,
+    average: AverageWeights | None,
+    stops: list[StopOnBudget | StopOnSignal],
+) -> None:
     """Hang the handlers on the engine, in the order in which they must act."""
     trainer.add_event_handler(Events.ITERATION_STARTED, schedule)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, losses)
+    if average:
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, average)
     for stop in stops:
         trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)

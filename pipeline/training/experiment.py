@@ -18,6 +18,9 @@ from ..network.decide import Head, output_channels
 from ..network.sizes import Design, Padding, check_design, output_side
 from ..network.unet import Normalization, Output
 
+# Younger than the first runs, and by default as those trained: then not in the digest, so that an earlier run goes on.
+ADDED_SETTINGS = ("ema",)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSettings:
@@ -51,6 +54,7 @@ class Experiment:
     learning_rate: float = 3e-4
     momentum: float = 0.99  # sgd only; the paper's
     weight_decay: float = 1e-4
+    ema: float = 0.0  # share of the averaged weights that stays at each step; 0: no averaging
     precision: Literal["fp32", "bf16"] = "fp32"  # of the training; validation and prediction are fp32
     workers: int = 1  # processes that prepare samples; the samples do not depend on it
     threads: int = 0  # of the network; 0: one a core. Equal weights need equal threads
@@ -67,6 +71,7 @@ class Experiment:
             ("learning_rate", 1e-8, 10),
             ("momentum", 0, 0.9999),
             ("weight_decay", 0, 1),
+            ("ema", 0, 0.99999),
             ("workers", 0, 64),
             ("threads", 0, 1024),
             ("seed", 0, 2**31 - 1),
@@ -115,7 +120,10 @@ class Experiment:
     @property
     def digest(self) -> str:
         """sha256 over every setting that decides the weights: two experiments with one digest train alike."""
-        settings = {key: value for key, value in asdict(self).items() if key not in ("name", "manifest", "workers")}
+        settings, defaults = asdict(self), asdict(Experiment())
+        added = [name for name in ADDED_SETTINGS if settings[name] == defaults[name]]
+        for name in ("name", "manifest", "workers", *added):
+            del settings[name]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def check_fits(self, table: LabelTable) -> None:

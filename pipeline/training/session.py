@@ -16,12 +16,12 @@ from ..data.case_store import store_cases
 from ..data.manifest import Case
 from ..data.samples import NumbersFrom, Sampling, SliceSamples
 from ..errors import UserError
-from ..network.catalogue import build_network
 from ..network.tiling import WholeSlice
 from ..progress import say
 from .checkpoint import load_checkpoint, save_checkpoint
 from .cores import usable_cores
 from .engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnSignal, attach, build_trainer
+from .learner import Learner
 from .loss import dice_focal_loss
 from .records import Records
 from .run_folder import RunFolder
@@ -62,11 +62,8 @@ class Session:
         channels = self.training_cases[0].image.shape[1]
         self._check_channels(channels)
         folder.note({"image_channels": channels, "threads": torch.get_num_threads()})
-        settings = experiment.network_settings(self.table, channels)
-        network = build_network(experiment.network.name, settings).to(self.device)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.whole = WholeSlice(self.network)
-        self.optimizer = self._optimizer()
+        self.learner = Learner(experiment, self.table, channels, self.device)
+        self.whole = WholeSlice(self.learner.judged)
         self.first_epoch = 0
         self.scored_steps = 0
         self.best: float | None = None
@@ -100,15 +97,21 @@ class Session:
         """Returns: whether the schedule came to its end."""
         steps, budget_s = self.experiment.steps_per_epoch, self.clock.budget_s
         losses, stop_on_budget, stop_on_signal = MeanLoss(), StopOnBudget(self.clock), StopOnSignal()
-        schedule = FollowSchedule(self.optimizer, self.experiment.learning_rate, self.clock, steps)
+        schedule = FollowSchedule(self.learner.optimizer, self.experiment.learning_rate, self.clock, steps)
         trainer = build_trainer(
-            self.network,
-            self.optimizer,
+            self.learner.network,
+            self.learner.optimizer,
             dice_focal_loss(self.experiment.network.head),
             device=self.device,
             bf16=self.experiment.precision == "bf16",
         )
-        attach(trainer, schedule=schedule, losses=losses, stops=[stop_on_budget, stop_on_signal])
+        attach(
+            trainer,
+            schedule=schedule,
+            losses=losses,
+            average=self.learner.average,
+            stops=[stop_on_budget, stop_on_signal],
+        )
         trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: self._end_epoch(engine, losses, schedule))
         trainer.add_event_handler(Events.EPOCH_COMPLETED, stop_on_budget)  # the scoring itself may have used up the time
         _bar_on_terminal(trainer)
@@ -130,7 +133,7 @@ class Session:
 
     def _loader(self) -> DataLoader[Any]:
         experiment = self.experiment
-        design = self.network.design
+        design = self.learner.network.design
         sampling = Sampling(
             patch=experiment.patch,
             border=0 if experiment.network.output == "rescale" else int(design.border),  # type: ignore[union-attr, arg-type]
@@ -168,14 +171,7 @@ class Session:
         # no structure in any case, and none found: nothing could be better
         rank = 1.0 if dice is None else dice
         better = not self.validation_cases or self.best is None or rank > self.best
-        state = {
-            "epoch": epoch,
-            "best": rank if better else self.best,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-        }
+        state = {"epoch": epoch, "best": rank if better else self.best, **self.learner.state()}
         if better:  # before the last one, which says that it is there
             self.best, self.best_results = rank, results
             save_checkpoint({"epoch": epoch, "network": state["network"]}, self.folder.best)
@@ -188,14 +184,7 @@ class Session:
         if not self.folder.last.is_file():
             return
         state = load_checkpoint(self.folder.last)
-        missing = {"epoch", "best", "optimizer", "random"} - state.keys()
-        if missing:
-            raise UserError(f"holds no {', '.join(sorted(missing))}: training cannot go on from it", where=self.folder.last)
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"])
-        if self.device.type == "cuda" and state["random_cuda"]:
-            torch.cuda.set_rng_state_all(state["random_cuda"])
+        self.learner.restore(state, where=self.folder.last)
         self.best = state["best"]
         self.first_epoch = int(state["epoch"])
         self.scored_steps = self.first_epoch * self.experiment.steps_per_epoch
@@ -203,7 +192,7 @@ class Session:
 
     def _finish(self) -> None:
         if self.validation_cases:
-            self.network.load_state_dict(load_checkpoint(self.folder.best)["network"])
+            self.learner.judged.load_state_dict(load_checkpoint(self.folder.best)["network"])
             if self.best_results is None:
                 self.best_results = self.validator(self.whole)
         results = self.best_results if self.validation_cases else []
@@ -213,14 +202,6 @@ class Session:
     def _left(self, epoch: int) -> str:
         left_s = self.clock.expected_s(epoch - self.first_epoch, self.experiment.epochs - epoch)
         return f"{left_s / 60:.0f} min left" if left_s >= 90 else f"{left_s:.0f} s left"
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        e = self.experiment
-        if e.optimizer == "sgd":
-            return torch.optim.SGD(
-                self.network.parameters(), lr=e.learning_rate, momentum=e.momentum, weight_decay=e.weight_decay
-            )
-        return torch.optim.AdamW(self.network.parameters(), lr=e.learning_rate, weight_decay=e.weight_decay)
 
     def _check_channels(self, channels: int) -> None:
         for case in [*self.training_cases, *self.validation_cases]:

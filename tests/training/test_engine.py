@@ -99,7 +99,7 @@ def test_the_rate_of_each_step_is_the_schedules(network):
     clock = Clock(epochs=1, budget_s=None, began_s=time.monotonic())
     schedule, rates = FollowSchedule(optimizer, 1e-3, clock, 4), []
     trainer = build_trainer(network, optimizer, dice_focal_loss("softmax"), device=torch.device("cpu"), bf16=False)
-    attach(trainer, schedule=schedule, losses=MeanLoss(), stops=[])
+    attach(trainer, schedule=schedule, losses=MeanLoss(), average=None, stops=[])
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: rates.append(optimizer.param_groups[0]["lr"]))
     trainer.run([batch()] * 4)
     left = [(1 - (done - 0.02) / 0.98) ** 0.9 for done in (0.25, 0.5, 0.75)]

@@ -103,6 +103,7 @@ def test_all_problems_come_at_once_with_the_nearest_names():
         ({"epochs": 2.5}, "epochs must be a whole number"),
         ({"learning_rate": "fast"}, "learning_rate must be a number, is 'fast'"),
         ({"learning_rate": float("nan")}, "learning_rate must be 1e-08 to 10, is nan"),
+        ({"ema": 1.0}, "ema must be 0 to 0.99999, is 1.0"),
         ({"patch": [64]}, "patch must be a list"),
         ({"patch": 64}, "patch must be a list"),
         ({"patch": [64.5, 64]}, "patch must be a list"),
@@ -139,6 +140,12 @@ def test_the_digest_follows_what_decides_the_weights():
     assert replace(Experiment(), name="other", manifest="elsewhere.json", workers=7).digest == digest
     assert replace(Experiment(), seed=1).digest != digest
     assert replace(Experiment(), network=NetworkSettings(name="original", width=32)).digest != digest
+
+
+def test_runs_from_before_a_setting_existed_keep_their_digest():
+    """The value is that of the program before there was averaging; a run is refused where its digest has changed."""
+    assert Experiment().digest == "dad500fd9b8ad60a130eb8ecebab94edc5bd46fea8eb59b6e8304a332d2b4d9d"
+    assert replace(Experiment(), ema=0.999).digest != Experiment().digest
 
 
 def test_overrides_go_by_dotted_name():

@@ -21,12 +21,15 @@ from pipeline.data.hashing import sha256_of
 from pipeline.data.manifest import Case, Manifest, read_manifest, write_manifest
 from pipeline.errors import UserError
 from pipeline.labels import label_table
+from pipeline.network.catalogue import build_network
+from pipeline.network.tiling import WholeSlice
 from pipeline.training import session as session_module
 from pipeline.training.checkpoint import load_checkpoint
 from pipeline.training.run_folder import RunFolder, open_run_folder
 from pipeline.training.schedule import Clock
 from pipeline.training.session import Session
 from pipeline.training.train import resume, split, train
+from pipeline.training.validation import Validator, metrics
 
 SIGMOID = {**TINY, "network.head": "sigmoid"}
 
@@ -38,6 +41,17 @@ def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
 def equal(a: RunFolder, b: RunFolder) -> bool:
     first, second = weights(a), weights(b)
     return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def same(a: object, b: object) -> bool:
+    """Equal bit by bit, through dictionaries and lists."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(same, a, b))
+    return a == b
 
 
 def refused(*arguments: object, **settings: object) -> str:
@@ -114,9 +128,11 @@ class Killed(BaseException):
     """What a power cut is to a process."""
 
 
+@pytest.mark.parametrize("ema", [0.999, 0.0], ids=["averaged", "plain"])
 @pytest.mark.parametrize("written", ["best.pt", "last.pt"])
-def test_killed_while_a_checkpoint_is_written_it_resumes_to_the_same_weights(trained, manifest, tmp_path, monkeypatch, written):
+def test_killed_while_a_checkpoint_is_written_it_resumes_to_the_same_weights(manifest, tmp_path, monkeypatch, written, ema):
     """With drop-out and random samples; the second epoch is lost, its best weights may have been written."""
+    settings = {**TINY, "learning_rate": 0.03, "ema": ema}
     save = session_module.save_checkpoint
 
     def killed(state: dict[str, object], path: Path) -> None:
@@ -126,16 +142,41 @@ def test_killed_while_a_checkpoint_is_written_it_resumes_to_the_same_weights(tra
 
     monkeypatch.setattr(session_module, "save_checkpoint", killed)
     with pytest.raises(Killed):
-        train(manifest, tmp_path / "run", settings={**TINY, "learning_rate": 0.03})
+        train(manifest, tmp_path / "run", settings=settings)
     monkeypatch.undo()
-    unbroken = train(manifest, tmp_path / "unbroken", settings={**TINY, "learning_rate": 0.03})
+    unbroken = train(manifest, tmp_path / "unbroken", settings=settings)
     resumed = resume(tmp_path / "run")
-    assert equal(resumed, unbroken)
-    assert resumed.facts()["best_epoch"] == unbroken.facts()["best_epoch"] == 2  # what is killed here is written there
-    assert torch.equal(
-        load_checkpoint(resumed.best)["network"]["scores.bias"], load_checkpoint(unbroken.best)["network"]["scores.bias"]
-    )
+    for file in ("last.pt", "best.pt"):  # weights, optimizer, average, counters and random states
+        states = [load_checkpoint(run.last.parent / file) for run in (resumed, unbroken)]
+        assert ("learning" in states[0]) == (file == "last.pt" and ema > 0)
+        assert same(*states)
+    assert resumed.facts()["best_epoch"] == unbroken.facts()["best_epoch"]
     assert [line["train/loss"] for line in resumed.history()] == [line["train/loss"] for line in unbroken.history()]
+
+
+def test_what_is_scored_kept_and_handed_out_is_the_average(trained, tmp_path):
+    last = load_checkpoint(trained.last)
+    assert trained.experiment().ema > 0  # as planned
+    assert last["averaged_steps"] == 8
+    assert not torch.equal(last["network"]["scores.bias"], last["learning"]["scores.bias"])
+    best = load_checkpoint(trained.best)["network"]
+    if trained.facts()["best_epoch"] == 2:
+        assert same(best, last["network"])
+    experiment, table = trained.experiment(), trained.manifest().table
+    cases = store_cases(trained.manifest(), trained.manifest().cases[::2], experiment.preprocessing, tmp_path)
+    network = build_network("original", experiment.network_settings(table, 1))
+    network.load_state_dict(best)
+    found = Validator(cases, table, "softmax", neighbours=0, device=torch.device("cpu"))(WholeSlice(network))
+    assert metrics(found, table)["val/dice"] == trained.facts()["best_dice"]
+
+
+def test_a_checkpoint_from_before_there_was_averaging_goes_on_without_it(manifest, tmp_path):
+    run = train(manifest, tmp_path / "run", settings={**TINY, "ema": 0.0})
+    copied = copy_of(run, tmp_path / "copy", finished=False)
+    lines = copied.experiment_file.read_text(encoding="utf-8").splitlines()
+    copied.experiment_file.write_text("\n".join(line for line in lines if not line.startswith("ema:")), encoding="utf-8")
+    assert set(load_checkpoint(run.last)) == {"epoch", "best", "network", "optimizer", "random", "random_cuda"}
+    assert equal(resume(copied.path), run)
 
 
 def test_ctrl_c_while_preprocessing_keeps_what_is_done(trained, manifest, tmp_path, monkeypatch, capsys):
@@ -203,7 +244,7 @@ def test_what_does_not_change_the_weights_may_be_changed_before_a_resume(trained
 def test_a_checkpoint_that_cannot_be_gone_on_from_is_refused(trained, tmp_path):
     copied = copy_of(trained, tmp_path / "copy", finished=False)
     shutil.copy(copied.best, copied.last)
-    with pytest.raises(UserError, match=r"last\.pt: holds no best, optimizer, random"):
+    with pytest.raises(UserError, match=r"last\.pt: holds no averaged_steps, best, learning, optimizer, random"):
         resume(copied.path)
 
 

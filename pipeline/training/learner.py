@@ -1,0 +1,66 @@
+"""What learns: network, optimizer and averaged weights, and the state from which they go on. Knows nothing of data or files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+from ..labels import LabelTable
+from ..network.catalogue import build_network
+from ..network.unet import OriginalUNet
+from .averaging import AverageWeights
+from .experiment import Experiment
+
+
+class Learner:
+    """The parts of a training that change with each step.
+
+    Args:
+        channels: of the images.
+    """
+
+    def __init__(self, experiment: Experiment, table: LabelTable, channels: int, device: torch.device) -> None:
+        self.device = device
+        network = build_network(experiment.network.name, experiment.network_settings(table, channels)).to(device)
+        self.network: OriginalUNet = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = _optimizer(self.network, experiment)
+        self.average = AverageWeights(self.network, experiment.ema) if experiment.ema else None
+
+    @property
+    def judged(self) -> OriginalUNet:
+        """The network that is validated, kept as the best and handed out: the averaged one, where there is one."""
+        return self.average.network if self.average else self.network
+
+    def state(self) -> dict[str, Any]:
+        """Everything to go on from, bit by bit. `network` are the weights that are judged, with or without averaging."""
+        state = {
+            "network": self.judged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+        }
+        return state | {"learning": self.network.state_dict(), **self.average.state()} if self.average else state
+
+    def restore(self, state: Mapping[str, Any], *, where: Path) -> None:
+        """The inverse of `state`. Raises: UserError that names what the checkpoint `where` lacks."""
+        wanted = {"epoch", "best", "optimizer", "random", *(("learning", "averaged_steps") if self.average else ())}
+        missing = wanted - state.keys()
+        if missing:
+            raise UserError(f"holds no {', '.join(sorted(missing))}: training cannot go on from it", where=where)
+        self.network.load_state_dict(state["learning" if self.average else "network"])
+        if self.average:
+            self.average.restore(state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        if self.device.type == "cuda" and state["random_cuda"]:
+            torch.cuda.set_rng_state_all(state["random_cuda"])
+
+
+def _optimizer(network: OriginalUNet, e: Experiment) -> torch.optim.Optimizer:
+    if e.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=e.learning_rate, momentum=e.momentum, weight_decay=e.weight_decay)
+    return torch.optim.AdamW(network.parameters(), lr=e.learning_rate, weight_decay=e.weight_decay)
