@@ -180,3 +180,15 @@ def test_a_ct_without_a_rescale_is_told(tmp_path: Path) -> None:
     assert "no-rescale" in {notice.code for notice in volume.source.notices}
     usual = read_volume(save(volume_datasets(noise()), tmp_path / "usual"))
     assert "no-rescale" not in {notice.code for notice in usual.source.notices}
+
+
+@pytest.mark.parametrize("keyword", ["PhotometricInterpretation", "ImageType", "SeriesDescription"])
+def test_items_where_a_text_should_stand_are_no_text(keyword: str, tmp_path: Path) -> None:
+    datasets = volume_datasets(noise())
+    length = b"\x00\x00\x00\x00UL\x03\x00abc"  # three bytes cannot be a number: the item cannot even be printed
+    raw(datasets[0], keyword, "SQ", b"\xfe\xff\x00\xe0" + len(length).to_bytes(4, "little") + length)
+    folder = save(datasets, tmp_path)
+    try:
+        assert read_volume(folder).shape == (8, 6, 5)
+    except UserError as refusal:
+        assert "001.dcm" in str(refusal) or "volumes" in str(refusal)

@@ -135,21 +135,26 @@ def integer(dataset: Dataset, keyword: str, absent: int = 0) -> int:
 def text(dataset: Dataset, keyword: str | tuple[int, int]) -> str:
     """The text without blanks around it; '' where it is absent. Characters that cannot be decoded are replaced."""
     value = get(dataset, keyword)
-    return "" if value is None else str(value).strip().strip("\0")
+    return "" if value is None or _is_sequence(value) else str(value).strip().strip("\0")
 
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     value = get(dataset, keyword)
-    if value is None or isinstance(value, bytes):
+    if value is None or isinstance(value, bytes) or _is_sequence(value):
         return ()
     if isinstance(value, str) or not hasattr(value, "__iter__"):  # a number where the VR is wrong
         return (str(value),)
     return tuple(str(v) for v in value)
 
 
-def items(dataset: Dataset, keyword: str) -> list[Dataset]:
-    """The items of a sequence, none where it is absent or damaged."""
+def _is_sequence(value: object) -> bool:
+    """Items where a text should stand: damaged, and not even sure to be printable."""
     from pydicom.sequence import Sequence
 
+    return isinstance(value, Sequence)
+
+
+def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence, none where it is absent or damaged."""
     value = get(dataset, keyword)
-    return list(value) if isinstance(value, Sequence) else []
+    return list(value) if _is_sequence(value) else []  # type: ignore[call-overload]
