@@ -60,7 +60,7 @@ def code_of(name: str) -> Code | None:
     Upper and lower case and the signs between words do not count. "kidney_left", "KidneyL" and "left kidney" are the kidney
     with the modifier left, "kidneys" with both; "hippocampus anterior" is its anterior part; "liver tumour" is a neoplasm.
     """
-    words = _words(name)
+    words = words_of(name)
     exact = _known(words)
     if exact is not None:
         return exact
@@ -85,7 +85,7 @@ def category_of(value: str) -> str:
     return next((code.category for code, _ in _CONCEPTS.values() if code.value == value), UNCODED.category)
 
 
-def _words(name: str) -> list[str]:
+def words_of(name: str) -> list[str]:
     """'RightParotid' → ['right', 'parotid']; digits stay with the letters before them."""
     parts = re.findall(r"[A-Z]?[a-zäöüß]+[0-9]*|[A-Z]+(?![a-z])[0-9]*|[0-9]+", name)
     return [part.lower() for part in parts]

@@ -27,6 +27,11 @@ class Normalisation:
     low: float = 0.5
     high: float = 99.5
 
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Between which values every normalised voxel lies, in every volume; None where that depends on the volume."""
+        return (-1.0, 1.0) if self.kind in ("window", "percentiles") else None
+
     def problems(self) -> list[str]:
         """What is wrong with these settings, in words; empty when nothing is."""
         if self.kind == "none":

@@ -5,8 +5,8 @@ Knows nothing of networks beyond the side of the patch; workers, order and resta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TypedDict
 
@@ -36,6 +36,18 @@ class Sampling:
     neighbours: int
     foreground_fraction: float
     seed: int
+    swaps: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)  # see `augmentation_fit.swaps_of`
+    limits: tuple[float, float] | None = None  # see `Normalisation.limits`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Patch:
+    """A sample before it is distorted."""
+
+    case: StoredCase
+    image: np.ndarray  # (C, H, W) float32
+    label: np.ndarray  # (1 or structures, H, W) uint8, of the whole patch
+    seed: int  # of its distortions
 
 
 class SliceSamples(Dataset[Sample]):
@@ -55,12 +67,21 @@ class SliceSamples(Dataset[Sample]):
         self.ends = np.cumsum([shape[0] for shape in shapes])  # of each case, where the slices of all are numbered through
         with_it = {s: [i for i, case in enumerate(cases) if len(case.positions(s))] for s in range(cases[0].structures)}
         self.cases_with = [(structure, numbers) for structure, numbers in with_it.items() if numbers]
-        self.transforms = augmentation_transforms(augmentation)
+        self.transforms = augmentation_transforms(augmentation, swaps=sampling.swaps, limits=sampling.limits)
 
     def __len__(self) -> int:
         return int(self.ends[-1])
 
     def __getitem__(self, number: int) -> Sample:
+        patch = self.patch(number)
+        image, label = augment(self.transforms, patch.image, patch.label, patch.seed)
+        border = self.sampling.border
+        if border:
+            label = label[:, border:-border, border:-border]
+        return {"image": image.contiguous(), "label": label.contiguous()}
+
+    def patch(self, number: int) -> Patch:
+        """The sample of this number as it was scanned, border included."""
         draw = np.random.default_rng((self.sampling.seed, number))
         case, index, row, column = self._centre(draw)
         top, left = (
@@ -70,9 +91,12 @@ class SliceSamples(Dataset[Sample]):
         rows, columns = self.sampling.patch
         image = with_neighbours(self.cases[case].image, index, self.sampling.neighbours)
         label = self.cases[case].label[index]
-        patch = _cut(np.asarray(image), top, left, rows, columns)
-        truth = _cut(np.asarray(label if label.ndim == 3 else label[np.newaxis]), top, left, rows, columns)
-        return self._finish(patch, truth, int(draw.integers(2**31 - 1)))
+        return Patch(
+            case=self.cases[case],
+            image=_cut(np.asarray(image), top, left, rows, columns),
+            label=_cut(np.asarray(label if label.ndim == 3 else label[np.newaxis]), top, left, rows, columns),
+            seed=int(draw.integers(2**31 - 1)),
+        )
 
     def _centre(self, draw: np.random.Generator) -> tuple[int, int, int, int]:
         """Case, slice, row, column."""
@@ -87,13 +111,6 @@ class SliceSamples(Dataset[Sample]):
         index = number - int(self.ends[case - 1] if case else 0)
         rows, columns = self.sides[case]
         return case, index, int(draw.integers(rows)), int(draw.integers(columns))
-
-    def _finish(self, patch: np.ndarray, truth: np.ndarray, seed: int) -> Sample:
-        image, label = augment(self.transforms, patch, truth, seed)
-        border = self.sampling.border
-        if border:
-            label = label[:, border:-border, border:-border]
-        return {"image": image.contiguous(), "label": label.contiguous()}
 
 
 class NumbersFrom(Sampler[int]):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from ..data.augmentation import Augmentation
+from ..data.augmentation import Augmentation, in_todays_words
 from ..data.slice_grid import Preprocessing
 from ..errors import UserError, nearest
 from ..labels import LabelTable
@@ -166,6 +166,7 @@ def _build(cls: Any, data: object, prefix: str, problems: list[str]) -> Any:
     if not isinstance(data, Mapping):
         problems.append(f"{prefix.rstrip('.') or 'the file'} must hold settings (name: value), not {data!r}")
         return cls()
+    data = in_todays_words(data) if cls is Augmentation else data
     hints = get_type_hints(cls)
     names = [f.name for f in fields(cls)]
     values: dict[str, Any] = {}
@@ -200,8 +201,10 @@ def _value(hint: Any, value: object, name: str, problems: list[str]) -> object:
     if hint in (int, str, bool) and type(value) is hint:
         return value
     if getattr(hint, "__origin__", None) is tuple and isinstance(value, list | tuple):
-        items: tuple[object, ...] = tuple(value)
-        if all(type(v) is arguments[0] for v in items) and (Ellipsis in arguments or len(items) == len(arguments)):
+        hints = arguments[:1] * len(value) if Ellipsis in arguments else arguments
+        wrong: list[str] = []
+        items = tuple(_value(one, item, name, wrong) for one, item in zip(hints, value, strict=False))
+        if len(hints) == len(value) and not wrong:
             return items
     problems.append(f"{name} must be {_kind(hint)}, is {value!r}")
     return value

@@ -11,11 +11,13 @@ from typing import Literal
 import numpy as np
 
 from ..data.augmentation import Augmentation
+from ..data.augmentation_fit import side_of
 from ..data.load import load_image, load_label
 from ..data.manifest import Case, Manifest
 from ..data.normalise import Normalisation
 from ..data.slice_grid import Plane, Preprocessing, SliceGrid, slice_grid
 from ..io.geometry import slice_axis
+from ..labels import LabelTable
 from ..network.sizes import Design, flops, input_side_for, output_side
 from ..progress import bar
 from .cores import usable_cores
@@ -28,6 +30,7 @@ STEPS_WANTED = 3000  # a network that sees fewer batches within the budget is to
 WIDTHS = (64, 48, 32, 24, 16)  # a narrower network than the last learns too little to be worth a step
 PIXELS_PER_BATCH = 1 << 17  # fills two cores; more per step means fewer steps per minute
 EMA = 0.999  # a memory of a thousand steps, of a ninth of them where fewer than ten thousand are trained
+BIAS_PROBABILITY = 0.15  # as brightness and contrast, which it resembles
 ELASTIC_FRACTION = 10 / 512  # the paper's 10 px on its 512 px images
 
 
@@ -81,8 +84,7 @@ def plan(manifest: Manifest, cases: Sequence[Case], *, budget_s: float | None, o
     reasons["network.normalization"] = "trains faster than the paper's none, and stays exact under tiling"
     reasons["network.dropout"] = "0.5 in the paper, for ten hours of training"
     reasons["network.head"] = f"{structures} overlapping structures" if head == "sigmoid" else "a pixel has one class"
-    augmentation = Augmentation(elastic_px=round(max(patch) * ELASTIC_FRACTION, 2), flips=_flips(cases, reasons))
-    reasons["augmentation.elastic_px"] = "the paper's 10 px on 512 px, in proportion to the patch"
+    augmentation = _augmentation(cases, manifest.table, modality, patch, reasons)
     experiment = Experiment(
         name=manifest.name,
         network=network,
@@ -215,9 +217,28 @@ def _width(
     return width
 
 
-def _flips(cases: Sequence[Case], reasons: dict[str, str]) -> tuple[str, ...]:
+def _augmentation(
+    cases: Sequence[Case], table: LabelTable, modality: str, patch: tuple[int, int], reasons: dict[str, str]
+) -> Augmentation:
+    reasons["augmentation.elastic_px"] = "the paper's 10 px on 512 px, in proportion to the patch"
+    bias = BIAS_PROBABILITY if all(case.modality == "MR" for case in cases) else 0.0
+    reasons["augmentation.bias_field_probability"] = "MR: coils leave uneven brightness" if bias else "a fault of MR alone"
+    shift = Augmentation().brightness_shift
+    if modality == "CT":
+        shift /= 2
+        reasons["augmentation.brightness_shift"] = "CT: half of the usual, since Hounsfield units are calibrated"
+    return Augmentation(
+        elastic_px=round(max(patch) * ELASTIC_FRACTION, 2),
+        flips=_flips(cases, table, reasons),
+        bias_field_probability=bias,
+        brightness_shift=shift,
+    )
+
+
+def _flips(cases: Sequence[Case], table: LabelTable, reasons: dict[str, str]) -> tuple[str, ...]:
     """Pictures without an orientation may be mirrored; in a patient, sides and ends differ."""
-    if all(not case.spacing_known or case.modality == "picture" for case in cases):
+    sided = [structure.name for structure in table.structures if side_of(structure)]
+    if not sided and all(not case.spacing_known or case.modality == "picture" for case in cases):
         reasons["augmentation.flips"] = "pictures have neither left nor right"
         return ("rows", "columns")
     reasons["augmentation.flips"] = "add columns or rows where mirror images are as plausible as the scans"

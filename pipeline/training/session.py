@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ..data.case_store import store_cases
 from ..data.manifest import Case
-from ..data.samples import NumbersFrom, Sampling, SliceSamples
+from ..data.samples import NumbersFrom
 from ..errors import UserError
 from ..network.tiling import WholeSlice
 from ..progress import say
@@ -25,6 +25,7 @@ from .learner import Learner
 from .loss import dice_focal_loss
 from .records import Records
 from .run_folder import RunFolder
+from .samples import training_samples
 from .schedule import Clock
 from .validation import CaseScores, Validator, metrics
 
@@ -133,15 +134,7 @@ class Session:
 
     def _loader(self) -> DataLoader[Any]:
         experiment = self.experiment
-        design = self.learner.network.design
-        sampling = Sampling(
-            patch=experiment.patch,
-            border=0 if experiment.network.output == "rescale" else int(design.border),  # type: ignore[union-attr, arg-type]
-            neighbours=experiment.preprocessing.neighbours,
-            foreground_fraction=experiment.foreground_fraction,
-            seed=experiment.seed,
-        )
-        samples = SliceSamples(self.training_cases, sampling, experiment.augmentation)
+        samples = training_samples(experiment, self.table, self.training_cases)
         first = self.first_epoch * experiment.steps_per_epoch * experiment.batch_size
         return DataLoader(
             samples,

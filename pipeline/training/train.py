@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from ..data.augmentation_fit import check_augmentation
 from ..data.manifest import Case, Manifest, read_manifest, write_manifest
 from ..errors import UserError
 from ..io.paths import existing, write_text
@@ -161,6 +162,7 @@ def _open(
         experiment = override(experiment, changes)
         reasons = {key: why for key, why in reasons.items() if key not in changes}
     experiment.check_fits(manifest.table)
+    check_augmentation(experiment.augmentation, experiment.preprocessing.plane, manifest)
     return experiment, manifest, reasons
 
 

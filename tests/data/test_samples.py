@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pipeline.data.augmentation import Augmentation
+from pipeline.data.augmentation import DISTORTIONS, Augmentation
 from pipeline.data.case_store import StoredCase
 from pipeline.data.samples import NumbersFrom, Sampling, SliceSamples
 
 SAMPLING = Sampling(patch=(48, 32), border=0, neighbours=0, foreground_fraction=0.5, seed=11)
-NONE = Augmentation(spatial_probability=0, flip_probability=0, intensity_probability=0)
-SPATIAL = Augmentation(spatial_probability=1, elastic_px=3, flips=("rows", "columns"), intensity_probability=0)
-EVERYTHING = Augmentation(flips=("columns",), intensity_probability=0.5)
+NONE = Augmentation().only()
+SPATIAL = replace(Augmentation(elastic_px=3, flips=("rows", "columns")).only("deformation"), flip_probability=0.5)
+EVERYTHING = Augmentation(flips=("columns",), **dict.fromkeys(DISTORTIONS.values(), 0.5))
 
 
 def store(folder: Path, label: np.ndarray, image: np.ndarray | None = None) -> StoredCase:
@@ -155,6 +155,27 @@ def test_neighbouring_slices_come_as_channels(cases):
     sample = samples[3]
     assert sample["image"].shape == (3, 48, 32)
     assert torch.equal(sample["image"][1:2] / 100, sample["label"].float())  # the middle one is the labelled one
+
+
+def test_a_sample_before_and_after_its_distortions_is_one_and_the_same(cases):
+    """What a page shows as the original is what the network's sample was made of."""
+    samples = SliceSamples(cases, replace(SAMPLING, patch=(60, 56), border=20), NONE)
+    for number in range(5):
+        patch, sample = samples.patch(number), samples[number]
+        assert np.array_equal(patch.image, sample["image"])
+        assert np.array_equal(patch.label[:, 20:-20, 20:-20], sample["label"])
+
+
+def test_no_distortion_leads_out_of_what_the_normalisation_gives(cases):
+    """A window of Hounsfield units clips to -1 and 1, in training as in the clinic."""
+    label = np.zeros((2, 40, 40), dtype=np.uint8)
+    window = np.random.default_rng(0).uniform(-1, 1, (2, 1, 40, 40))
+    case = store(cases[0].folder.parent / "window", label, window)
+    strong = Augmentation(noise_deviation=2, brightness_shift=2).only("noise", "brightness", "contrast", "gamma")
+    samples = SliceSamples([case], replace(SAMPLING, limits=(-1.0, 1.0)), strong)
+    images = torch.stack([samples[number]["image"] for number in range(20)])
+    assert images.min() == -1 and images.max() == 1
+    assert ((images > -1) & (images < 1)).float().mean() > 0.2
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted in /proc")
