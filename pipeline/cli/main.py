@@ -22,6 +22,7 @@ COMMANDS = {
     "network": "the table of the original U-Net: sizes, parameters, FLOPs",
     "train": "train a U-Net on a manifest, tracked by MLflow",
     "evaluate": "score predictions per case and structure",
+    "compare": "is one run better than another? case by case, with intervals",
     "bundle": "package a training as a MONAI bundle",
     "predict": "segment DICOM series or NIfTI files with a bundle",
     "convert": "write a scan as NIfTI as it was read, or a mask on its grid",

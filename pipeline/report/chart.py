@@ -72,11 +72,11 @@ def _grid(place: _Place, x_ticks: list[float], y_ticks: list[float]) -> str:
     for tick in y_ticks:
         y = place.y(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_number(tick, y_ticks)}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{number_text(tick, y_ticks)}</text>')
     for tick in x_ticks:
         x = place.x(tick)
         parts.append(f'<line class="tick" x1="{x:.1f}" x2="{x:.1f}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM + 5}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 19}" text-anchor="middle">{_number(tick, x_ticks)}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 19}" text-anchor="middle">{number_text(tick, x_ticks)}</text>')
     return "".join(parts)
 
 
@@ -106,8 +106,8 @@ def _line(place: _Place, run: list[tuple[float, float]], colour: str, dashes: st
     return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>'
 
 
-def _number(tick: float, all_ticks: list[float]) -> str:
-    """As many decimals as the steps need; very large and very small ones with a power of ten."""
+def number_text(tick: float, all_ticks: list[float]) -> str:
+    """A tick's number: as many decimals as the steps need; very large and very small ones with a power of ten."""
     step = all_ticks[1] - all_ticks[0]
     largest = max(abs(t) for t in all_ticks)
     if largest >= 1e5 or step < 1e-4:

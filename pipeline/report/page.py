@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..io.paths import write_text
 from .chart import Chart, Points, draw_curves
+from .drawing import Drawing
 
 PICTURE_KINDS = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}  # by the first bytes
 
@@ -75,6 +76,10 @@ class Page:
         """Lines over one pair of axes: name → [(x, y), ...]. NaN leaves a gap."""
         chart = draw_curves(title, curves, x_label=x_label, y_label=y_label)
         self._parts.append(Part(kind="curves", text=title, chart=chart))
+
+    def drawing(self, title: str, drawing: Drawing, label: str) -> None:
+        """A drawing under its title. `label` says in words what is to be seen."""
+        self._parts.append(Part(kind="curves", text=title, chart=Chart(svg=drawing.svg(label), legend=())))
 
     def commands(self, lines: Sequence[str]) -> None:
         """What was or can be typed."""

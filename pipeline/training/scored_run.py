@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import Notice, UserError
 from ..evaluation.comparable import ScoredRun, Trained
 from ..evaluation.read_scores import read_scores
 from ..io.paths import existing
-from .guards import refuse_changed
 from .run_folder import RunFolder
 
 SCORES = "scores.json"
+
+
+def open_scored_runs(paths: Sequence[Path | str]) -> list[ScoredRun]:
+    """Each as `open_scored_run`. Raises: UserError with all that cannot be opened, or for scores that are named twice."""
+    runs, problems = [], []
+    for path in paths:
+        try:
+            runs.append(open_scored_run(path))
+        except UserError as error:
+            problems.append(error)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise UserError(f"{len(problems)} runs cannot be compared: {' '.join(map(str, problems))}")
+    files = [run.file for run in runs]
+    twice = [run.name for k, run in enumerate(runs) if run.file in files[:k]]
+    if twice:
+        raise UserError(f"{', '.join(twice)} is named twice", next="Name different runs.")
+    return runs
 
 
 def open_scored_run(path: Path | str) -> ScoredRun:
@@ -24,11 +43,12 @@ def open_scored_run(path: Path | str) -> ScoredRun:
     """
     name, path = str(path), existing(path)
     file = scores_file(path)
-    folder = RunFolder(path=file.parent.parent)
-    if file.parent.name == folder.scores.name and folder.run_file.is_file():
+    folder = RunFolder(path=path if path.is_dir() and path.name != "scores" else file.parent.parent)
+    if file == (folder.scores / SCORES).resolve() and folder.run_file.is_file():
         evaluation = read_scores(file)
-        return ScoredRun(name=name, evaluation=evaluation, trained=_trained(folder), notices=_older_than_weights(folder, file))
-    return ScoredRun(name=name, evaluation=read_scores(file))
+        notices = _older_than_weights(folder, file)
+        return ScoredRun(name=name, file=file, evaluation=evaluation, trained=_trained(folder), notices=notices)
+    return ScoredRun(name=name, file=file, evaluation=read_scores(file))
 
 
 def scores_file(path: Path) -> Path:
@@ -49,13 +69,17 @@ def scores_file(path: Path) -> Path:
 def _how_to_score(folder: RunFolder) -> str:
     place = shlex.quote(str(folder.path))
     if folder.fold is None:
-        return f"It was trained on all cases, so only others can judge it: predict them, then unet evaluate ... -o {place}/scores."
+        return (
+            f"It was trained on all cases, so only others can judge it: predict them, then unet evaluate ... -o {place}/scores."
+        )
     return f"Type: unet evaluate {place}"
 
 
 def _trained(folder: RunFolder) -> Trained:
     manifest, fold = folder.manifest(), folder.fold
-    refuse_changed(folder.manifest_file, manifest.digest, folder.facts().get("manifest_digest"))
+    if folder.facts().get("manifest_digest") not in (None, manifest.digest):
+        what = "has changed since the run began, so nobody can say what the run was trained on"
+        raise UserError(what, where=folder.manifest_file, next="Undo the change.")
     seen = [case for case in manifest.cases if fold is None or case.fold != fold]
     return Trained(
         manifest=manifest.digest,
