@@ -15,17 +15,24 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..progress import say
 from .averaging import AverageWeights
-from .schedule import Clock, learning_rate
+from .schedule import Clock
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-LARGEST_GRADIENT = 12.0  # norm over all weights; ordinary ones are 0.1 to 3, so only outbreaks are cut
 
 
 def build_trainer(
-    network: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, *, device: torch.device, bf16: bool
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Loss,
+    *,
+    device: torch.device,
+    bf16: bool,
+    gradient_norm: float = 0.0,
 ) -> Engine:
     """An ignite engine whose output is {"loss": float} of each step.
 
+    Args:
+        gradient_norm: gradients whose norm over all weights is longer are cut to it; 0: none is cut.
     Raises in a step: UserError when loss or gradients are not finite twice in a row; once, the step is skipped with a word, and
         neither weights nor running means are touched.
     """
@@ -44,7 +51,7 @@ def build_trainer(
             scores = network(image)
         value = loss(scores, truth)
         value.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(network.parameters(), max_norm=LARGEST_GRADIENT)
+        norm = nn.utils.clip_grad_norm_(network.parameters(), max_norm=gradient_norm or float("inf"))
         if not (torch.isfinite(value) and torch.isfinite(norm)):
             for buffer, before in zip(network.buffers(), running, strict=True):
                 buffer.copy_(before)
@@ -73,15 +80,21 @@ def _not_finite(times: int, iteration: int) -> None:
 
 
 class FollowSchedule:
-    """Sets the learning rate before each step from how much of the training is done."""
+    """Sets the learning rate before each step from how much of the training is done.
 
-    def __init__(self, optimizer: torch.optim.Optimizer, base: float, clock: Clock, steps_per_epoch: int) -> None:
-        self.optimizer, self.base, self.clock, self.steps_per_epoch = optimizer, base, clock, steps_per_epoch
-        self.rate = base
+    Args:
+        rate_at: the rate of a fraction of the training, 0 to 1.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, rate_at: Callable[[float], float], clock: Clock, steps_per_epoch: int
+    ) -> None:
+        self.optimizer, self.rate_at, self.clock, self.steps_per_epoch = optimizer, rate_at, clock, steps_per_epoch
+        self.rate = rate_at(0.0)
 
     def __call__(self, engine: Engine) -> None:
         done = self.clock.done_fraction(engine.state.iteration - 1, self.steps_per_epoch)
-        self.rate = learning_rate(self.base, done)
+        self.rate = self.rate_at(done)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
 
@@ -96,6 +109,26 @@ class StopOnBudget:
     def __call__(self, engine: Engine) -> None:
         if self.clock.left_s() <= 0:
             self.reached = True
+            engine.terminate()
+
+
+class StopOnPatience:
+    """Ends the training after an epoch when none was better for `patience` of them; 0: never.
+
+    Args:
+        since_best: epochs after the best one, those of earlier processes of the run.
+    """
+
+    def __init__(self, patience: int, since_best: int = 0) -> None:
+        self.patience, self.since_best = patience, since_best
+
+    @property
+    def reached(self) -> bool:
+        return 0 < self.patience <= self.since_best
+
+    def __call__(self, engine: Engine) -> None:
+        if self.reached:
+            say(f"unet: no epoch was better in the last {self.since_best}: the training ends here")
             engine.terminate()
 
 

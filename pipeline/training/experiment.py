@@ -17,9 +17,10 @@ from ..network.catalogue import NETWORKS
 from ..network.decide import Head, output_channels
 from ..network.sizes import Design, Padding, check_design, output_side
 from ..network.unet import Normalization, Output
+from .schedule import Shape
 
 # Younger than the first runs, and by default as those trained: then not in the digest, so that an earlier run goes on.
-ADDED_SETTINGS = ("ema",)
+ADDED_SETTINGS = ("ema", "schedule", "warm_up_fraction", "gradient_norm", "patience")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,10 @@ class Experiment:
     foreground_fraction: float = 0.67  # share of samples centred on a voxel of a structure, each structure equally often
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 3e-4
+    schedule: Shape = "poly"  # how the rate falls to 0 after the warm-up
+    warm_up_fraction: float = 0.02  # of the training: Adam's first steps, with moments of few gradients, are its wildest
+    gradient_norm: float = 12.0  # longer ones are cut to it: ordinary ones are 0.1 to 3, so only outbreaks; 0: none is cut
+    patience: int = 0  # epochs without a better one after which the training ends; 0: it never ends early
     momentum: float = 0.99  # sgd only; the paper's
     weight_decay: float = 1e-4
     ema: float = 0.0  # share of the averaged weights that stays at each step; 0: no averaging
@@ -69,6 +74,9 @@ class Experiment:
             ("epochs", 1, 10**6),
             ("foreground_fraction", 0, 1),
             ("learning_rate", 1e-8, 10),
+            ("warm_up_fraction", 0, 0.5),
+            ("gradient_norm", 0, 1e6),
+            ("patience", 0, 10**6),
             ("momentum", 0, 0.9999),
             ("weight_decay", 0, 1),
             ("ema", 0, 0.99999),

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
+from typing import Literal
 
 import psutil
 
 from ..errors import UserError
 
-WARM_UP_FRACTION = 0.02  # of the training: Adam's first steps, with moments of few gradients, are its wildest
+Shape = Literal["poly", "cosine"]
+
 CLOSING_S = 8.0  # checkpoint, page and the last words to MLflow
 DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
 POWER = 0.9  # of the polynomial decay (Chen et al., arXiv:1606.00915)
 
 
-def learning_rate(base: float, done_fraction: float) -> float:
-    """Linear warm-up, then polynomial decay to 0.
+def learning_rate(base: float, done_fraction: float, *, warm_up_fraction: float, shape: Shape) -> float:
+    """Linear warm-up from a tenth of the highest rate, then a decay to 0.
 
     Args:
+        base: the highest rate.
         done_fraction: 0 at the start of the training, 1 at its end.
+        warm_up_fraction: of the training, 0 to below 1; 0: the first step has the highest rate.
+        shape: "poly": the share that is left to the power 0.9; "cosine": half a wave, flat at both ends.
+    Source: Chen et al., arXiv:1606.00915 (poly); Loshchilov and Hutter, arXiv:1608.03983 (cosine).
     """
-    if done_fraction < WARM_UP_FRACTION:
-        return base * (0.1 + 0.9 * done_fraction / WARM_UP_FRACTION)
-    left = max(0.0, 1.0 - (done_fraction - WARM_UP_FRACTION) / (1.0 - WARM_UP_FRACTION))
-    return base * float(left**POWER)
+    if done_fraction < warm_up_fraction:
+        return base * (0.1 + 0.9 * done_fraction / warm_up_fraction)
+    left = max(0.0, 1.0 - (done_fraction - warm_up_fraction) / (1.0 - warm_up_fraction))
+    return base * (0.5 - 0.5 * math.cos(math.pi * left) if shape == "cosine" else float(left**POWER))
 
 
 def process_age_s() -> float:

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,13 +21,13 @@ from ..network.tiling import WholeSlice
 from ..progress import say
 from .checkpoint import load_checkpoint, save_checkpoint
 from .cores import usable_cores
-from .engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnSignal, attach, build_trainer
+from .engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnPatience, StopOnSignal, attach, build_trainer
 from .learner import Learner
 from .loss import dice_focal_loss
 from .records import Records
 from .run_folder import RunFolder
 from .samples import training_samples
-from .schedule import Clock
+from .schedule import Clock, learning_rate
 from .validation import CaseScores, Validator, metrics
 
 
@@ -67,6 +68,7 @@ class Session:
         self.whole = WholeSlice(self.learner.judged)
         self.first_epoch = 0
         self.scored_steps = 0
+        self.patience = StopOnPatience(experiment.patience)
         self.best: float | None = None
         self.best_results: list[CaseScores] | None = None  # None after a resume, until a better epoch
         self._restore()
@@ -96,15 +98,23 @@ class Session:
 
     def _train(self) -> bool:
         """Returns: whether the schedule came to its end."""
-        steps, budget_s = self.experiment.steps_per_epoch, self.clock.budget_s
+        experiment, budget_s = self.experiment, self.clock.budget_s
+        steps = experiment.steps_per_epoch
         losses, stop_on_budget, stop_on_signal = MeanLoss(), StopOnBudget(self.clock), StopOnSignal()
-        schedule = FollowSchedule(self.learner.optimizer, self.experiment.learning_rate, self.clock, steps)
+        rate_at = partial(
+            learning_rate,
+            experiment.learning_rate,
+            warm_up_fraction=experiment.warm_up_fraction,
+            shape=experiment.schedule,
+        )
+        schedule = FollowSchedule(self.learner.optimizer, rate_at, self.clock, steps)
         trainer = build_trainer(
             self.learner.network,
             self.learner.optimizer,
-            dice_focal_loss(self.experiment.network.head),
+            dice_focal_loss(experiment.network.head),
             device=self.device,
-            bf16=self.experiment.precision == "bf16",
+            bf16=experiment.precision == "bf16",
+            gradient_norm=experiment.gradient_norm,
         )
         attach(
             trainer,
@@ -114,9 +124,10 @@ class Session:
             stops=[stop_on_budget, stop_on_signal],
         )
         trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: self._end_epoch(engine, losses, schedule))
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self.patience)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, stop_on_budget)  # the scoring itself may have used up the time
         _bar_on_terminal(trainer)
-        epochs = self.experiment.epochs if budget_s is None else 10**6
+        epochs = experiment.epochs if budget_s is None else 10**6
         trainer.load_state_dict({"epoch_length": steps, "max_epochs": epochs, "iteration": self.first_epoch * steps})
         with stop_on_signal.listening():
             if budget_s is not None:
@@ -124,7 +135,7 @@ class Session:
             self.clock.check()
             self.clock.start()
             self.folder.note({"finished": False, "budget_s": budget_s, "schedule_start_s": self.clock.start_s})
-            if self.first_epoch < epochs:  # a trainer that is at its end would begin again
+            if self.first_epoch < epochs and not self.patience.reached:  # a trainer that is at its end would begin again
                 trainer.run(self._loader(), max_epochs=epochs, epoch_length=steps)
             if stop_on_signal.received:
                 return False
@@ -164,7 +175,13 @@ class Session:
         # no structure in any case, and none found: nothing could be better
         rank = 1.0 if dice is None else dice
         better = not self.validation_cases or self.best is None or rank > self.best
-        state = {"epoch": epoch, "best": rank if better else self.best, **self.learner.state()}
+        self.patience.since_best = 0 if better else self.patience.since_best + 1
+        state = {
+            "epoch": epoch,
+            "best": rank if better else self.best,
+            "since_best": self.patience.since_best,
+            **self.learner.state(),
+        }
         if better:  # before the last one, which says that it is there
             self.best, self.best_results = rank, results
             save_checkpoint({"epoch": epoch, "network": state["network"]}, self.folder.best)
@@ -179,6 +196,7 @@ class Session:
         state = load_checkpoint(self.folder.last)
         self.learner.restore(state, where=self.folder.last)
         self.best = state["best"]
+        self.patience.since_best = int(state.get("since_best", 0))  # the first runs did not count
         self.first_epoch = int(state["epoch"])
         self.scored_steps = self.first_epoch * self.experiment.steps_per_epoch
         say(f"unet: going on after epoch {self.first_epoch}")

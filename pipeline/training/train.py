@@ -162,6 +162,9 @@ def _open(
         experiment = override(experiment, changes)
         reasons = {key: why for key, why in reasons.items() if key not in changes}
     experiment.check_fits(manifest.table)
+    if experiment.patience and fold is None:
+        what = f"patience: {experiment.patience} waits for a better epoch, and without validation none is better than another"
+        raise UserError(what, where="--fold none", next="Set patience: 0 and the epochs that the folds needed.")
     check_augmentation(experiment.augmentation, experiment.preprocessing.plane, manifest)
     return experiment, manifest, reasons
 

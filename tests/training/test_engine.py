@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -13,9 +14,9 @@ from torch import nn
 
 from pipeline.errors import UserError
 from pipeline.network.unet import OriginalUNet
-from pipeline.training.engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnSignal, attach, build_trainer
+from pipeline.training.engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnPatience, StopOnSignal, attach, build_trainer
 from pipeline.training.loss import dice_focal_loss
-from pipeline.training.schedule import Clock
+from pipeline.training.schedule import Clock, learning_rate
 
 
 @pytest.fixture
@@ -97,13 +98,45 @@ def test_the_mean_loss_leaves_skipped_steps_out(network):
 def test_the_rate_of_each_step_is_the_schedules(network):
     optimizer = torch.optim.SGD(network.parameters(), lr=99.0)
     clock = Clock(epochs=1, budget_s=None, began_s=time.monotonic())
-    schedule, rates = FollowSchedule(optimizer, 1e-3, clock, 4), []
+    rate_at = partial(learning_rate, 1e-3, warm_up_fraction=0.02, shape="poly")
+    schedule, rates = FollowSchedule(optimizer, rate_at, clock, 4), []
     trainer = build_trainer(network, optimizer, dice_focal_loss("softmax"), device=torch.device("cpu"), bf16=False)
     attach(trainer, schedule=schedule, losses=MeanLoss(), average=None, stops=[])
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: rates.append(optimizer.param_groups[0]["lr"]))
     trainer.run([batch()] * 4)
     left = [(1 - (done - 0.02) / 0.98) ** 0.9 for done in (0.25, 0.5, 0.75)]
     assert rates == pytest.approx([1e-4, *(1e-3 * x for x in left)])
+
+
+@pytest.mark.parametrize(("limit", "wanted"), [(0.0, 5.0), (2.0, 2.0), (5.1, 5.0)])
+def test_only_gradients_longer_than_the_limit_are_cut_to_it(limit, wanted):
+    layer = nn.Conv2d(1, 1, 1, bias=False)
+    trainer = build_trainer(
+        layer,
+        torch.optim.SGD(layer.parameters(), lr=1.0),
+        lambda scores, truth: 5 * layer.weight.sum(),
+        device=torch.device("cpu"),
+        bf16=False,
+        gradient_norm=limit,
+    )
+    before = layer.weight.detach().clone()
+    trainer.run([batch()])
+    assert (before - layer.weight.detach()).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_patience_ends_the_training_after_as_many_epochs_without_a_better_one(network, capsys):
+    stop, trainer = StopOnPatience(2, since_best=1), trainer_of(network)
+    better = {1: True, 2: False, 3: True, 4: False, 5: False, 6: True}
+
+    def end_epoch(engine: Engine) -> None:
+        stop.since_best = 0 if better[engine.state.epoch] else stop.since_best + 1
+
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, end_epoch)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, stop)
+    trainer.run([batch()], max_epochs=6)
+    assert trainer.state.epoch == 5
+    assert "no epoch was better in the last 2: the training ends here" in capsys.readouterr().err
+    assert not StopOnPatience(0, since_best=99).reached
 
 
 def test_a_budget_ends_the_training_after_the_step_at_hand(network):

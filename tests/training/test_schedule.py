@@ -16,15 +16,22 @@ def clock(budget_s: float | None, *, ago_s: float = 0.0, **settings: object) -> 
     return Clock(epochs=10, budget_s=budget_s, began_s=time.monotonic() - ago_s, **settings)
 
 
-def test_the_rate_warms_up_then_falls_to_zero():
-    rates = [learning_rate(1.0, done / 1000) for done in range(1001)]
+@pytest.mark.parametrize(("shape", "half", "late"), [("poly", 0.5**0.9, 0.1**0.9), ("cosine", 0.5, 0.02447174)])
+def test_the_rate_warms_up_then_falls_to_zero(shape, half, late):
+    rates = [learning_rate(1.0, done / 1000, warm_up_fraction=0.02, shape=shape) for done in range(1001)]
     top = rates.index(max(rates))
     assert rates[0] == pytest.approx(0.1)
     assert top == 20  # two percent
     assert (np.diff(rates[: top + 1]) > 0).all()
     assert (np.diff(rates[top:]) < 0).all()
     assert rates[-1] == 0
-    assert learning_rate(1.0, 0.51) == pytest.approx(0.5**0.9)  # half of what follows the warm-up
+    assert rates[510] == pytest.approx(half)  # half of what follows the warm-up
+    assert rates[902] == pytest.approx(late)  # a tenth is left; sin(9 degrees) squared
+
+
+def test_without_a_warm_up_the_first_rate_is_the_highest():
+    assert learning_rate(2.0, 0.0, warm_up_fraction=0.0, shape="cosine") == 2.0
+    assert learning_rate(1.0, 0.25, warm_up_fraction=0.5, shape="poly") == pytest.approx(0.55)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from pipeline.labels import label_table
 from pipeline.network.catalogue import build_network
 from pipeline.network.tiling import WholeSlice
 from pipeline.training import session as session_module
-from pipeline.training.checkpoint import load_checkpoint
+from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.run_folder import RunFolder, open_run_folder
 from pipeline.training.schedule import Clock
 from pipeline.training.session import Session
@@ -175,7 +175,9 @@ def test_a_checkpoint_from_before_there_was_averaging_goes_on_without_it(manifes
     copied = copy_of(run, tmp_path / "copy", finished=False)
     lines = copied.experiment_file.read_text(encoding="utf-8").splitlines()
     copied.experiment_file.write_text("\n".join(line for line in lines if not line.startswith("ema:")), encoding="utf-8")
-    assert set(load_checkpoint(run.last)) == {"epoch", "best", "network", "optimizer", "random", "random_cuda"}
+    state = load_checkpoint(run.last)
+    assert set(state) - {"since_best"} == {"epoch", "best", "network", "optimizer", "random", "random_cuda"}
+    save_checkpoint({key: value for key, value in state.items() if key != "since_best"}, copied.last)
     assert equal(resume(copied.path), run)
 
 
@@ -251,6 +253,39 @@ def test_a_checkpoint_that_cannot_be_gone_on_from_is_refused(trained, tmp_path):
 def test_a_folder_that_is_no_run_is_not_resumed(tmp_path):
     with pytest.raises(UserError, match=r"is not a run folder: experiment\.yaml, manifest\.json, run\.json missing"):
         resume(tmp_path)
+
+
+# --- ended early
+
+
+@pytest.fixture(scope="module")
+def hasty(manifest, tmp_path_factory) -> RunFolder:
+    """With so small a rate, no epoch is better than the first."""
+    settings = {**TINY, "learning_rate": 1e-8, "ema": 0.0, "network.normalization": "none", "patience": 2, "schedule": "cosine"}
+    return train(manifest, tmp_path_factory.mktemp("hasty") / "run", epochs=9, settings=settings)
+
+
+def test_a_training_without_better_epochs_ends_early_and_is_finished(hasty):
+    assert (hasty.facts()["best_epoch"], hasty.facts()["epochs_done"]) == (1, 3)
+    assert hasty.facts()["finished"] is True
+
+
+def test_killed_after_the_epoch_that_ended_it_early_it_only_finishes(hasty, tmp_path):
+    copied = copy_of(hasty, tmp_path / "copy", finished=False)
+    assert resume(copied.path).facts()["epochs_done"] == 3
+    assert equal(copied, hasty)
+
+
+def test_a_resumed_training_has_no_more_patience_than_an_unbroken_one(hasty, tmp_path):
+    copied = copy_of(hasty, tmp_path / "copy", finished=False)
+    save_checkpoint({**load_checkpoint(copied.last), "since_best": 1}, copied.last)
+    assert resume(copied.path).facts()["epochs_done"] == 4
+
+
+def test_patience_without_validation_is_refused(manifest, tmp_path):
+    line = refused(manifest, tmp_path / "run", fold=None, settings={**TINY, "patience": 3})
+    assert "--fold none: patience: 3 waits for a better epoch" in line
+    assert not (tmp_path / "run").exists()
 
 
 # --- all cases, and budgets
