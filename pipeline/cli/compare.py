@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from ..errors import printable
     from ..evaluation.compare import compare_runs
     from ..evaluation.compare_text import comparison_text
     from ..progress import say
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     files.check([run.file for run in runs], overwrite=arguments.overwrite)
     comparison = compare_runs(runs)
     written = files.write(comparison)
-    print(comparison_text(comparison))
+    print(printable(comparison_text(comparison)))
     for path in written:
         say(f"{path} written")
     return 0

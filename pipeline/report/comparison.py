@@ -14,7 +14,7 @@ from ..io.paths import temporary_beside, write_text
 from .differences import draw_differences
 from .page import Page
 
-MOST_STRIPS = 300  # of one picture: more cannot be looked at, and a PNG of them would not open
+MOST_STRIPS = 120  # of a PNG: 7000 units high, half a gigabyte while it is drawn; the page's picture has no limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +51,22 @@ class ComparisonFiles:
             raise UserError("; ".join(problems), next="Choose other names for the results.")
 
     def write(self, comparison: Comparison) -> list[Path]:
-        """Write what is wanted. Returns: the paths."""
-        if self.numbers is not None:
-            write_text(self.numbers, json.dumps(comparison.to_json(), indent=1, ensure_ascii=False) + "\n")
-        if self.page is not None:
-            comparison_page(comparison).write(self.page)
-        if self.picture is not None:
-            _write_picture(comparison, self.picture)
+        """Write what is wanted. Returns: the paths.
+
+        Raises: UserError where a place takes no file, or the picture would be too high.
+        """
+        strips = len(comparison.of("dice"))
+        if self.picture is not None and strips > MOST_STRIPS:
+            what = f"a picture of {strips} strips (structures times runs) cannot be looked at; {MOST_STRIPS} is the limit"
+            raise UserError(what, where="--picture", next="Compare fewer runs at once, or take the page: -o PAGE.html.")
+        writers = ((self.numbers, _write_numbers), (self.page, _write_page), (self.picture, _write_picture))
+        for path, write in writers:
+            try:
+                if path is not None:
+                    write(comparison, path)
+            except OSError as error:
+                what = f"cannot be written ({error.strerror or error})"
+                raise UserError(what, where=path, next="Choose another place for it, or make room.") from error
         return self.wanted()
 
 
@@ -82,11 +91,15 @@ def comparison_page(comparison: Comparison) -> Page:
     return page
 
 
+def _write_numbers(comparison: Comparison, path: Path) -> None:
+    write_text(path, json.dumps(comparison.to_json(), indent=1, ensure_ascii=False) + "\n")
+
+
+def _write_page(comparison: Comparison, path: Path) -> None:
+    comparison_page(comparison).write(path)
+
+
 def _write_picture(comparison: Comparison, path: Path) -> None:
-    strips = len(comparison.of("dice"))
-    if strips > MOST_STRIPS:
-        what = f"{strips} strips do not fit into a picture that can be looked at"
-        raise UserError(what, where="--picture", next=f"Compare fewer runs at once: {MOST_STRIPS} strips are drawn at most.")
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = temporary_beside(path, ".png")
     try:

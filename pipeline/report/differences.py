@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from ..evaluation.compare import Change, Comparison, Difference
 from ..evaluation.compare_text import title_of
@@ -15,6 +16,8 @@ LEFT, RIGHT, BOTTOM = 190, 20, 52
 LINE, LEGEND = 20, 44  # heights at the top: of the name of each run, and of what the colours mean
 STRIP = 58  # height of one strip; its dots lie in the upper part, the interval in the lower one
 DOT, SPREAD = 4.0, 15.0  # radius of a dot; how far dots are moved up or down where they would cover each other
+APART = 1.6 * DOT  # between the centres of two dots, that both may be seen
+HALF_STEP = 0.51 * APART  # two of them are just apart
 BETTER, WORSE, SAME = COLOURS[0], COLOURS[1], COLOURS[7]
 
 
@@ -81,13 +84,13 @@ def _dots(drawing: Drawing, strip: Difference, top: float, scale: list[float]) -
     """Dots beside each other; those that would cover an earlier one move up and down in turn, as far as the strip allows."""
     placed: list[tuple[float, float]] = []
     middle = top + 24
-    steps = [0.0]
-    while abs(steps[-1]) + DOT < SPREAD:
-        steps += [abs(steps[-1]) + DOT, -(abs(steps[-1]) + DOT)]
+    count = int(SPREAD / HALF_STEP)
+    steps = [0.0, *(sign * HALF_STEP * k for k in range(1, count + 1) for sign in (1, -1))]
     worst = {change.case for change in strip.worst(1)}
     for change in strip.changes:
         x = _x(change.difference, scale)
-        free = [s for s in steps if all((x - a) ** 2 + (s - b) ** 2 >= (1.6 * DOT) ** 2 for a, b in placed)]
+        close = list(takewhile(lambda spot: abs(x - spot[0]) < APART, reversed(placed)))  # noqa: B023  changes come sorted
+        free = [s for s in steps if all((x - a) ** 2 + (s - b) ** 2 >= APART**2 for a, b in close)]
         step = free[0] if free else steps[len(placed) % len(steps)]
         placed.append((x, step))
         colour = _colour(change, strip)
