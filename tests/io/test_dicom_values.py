@@ -113,6 +113,18 @@ def test_a_damaged_file_beside_a_whole_series_is_named(tmp_path: Path) -> None:
     assert "006.dcm (damaged DICOM file" in notice.sentence
 
 
+@pytest.mark.parametrize("length", range(140, 400, 20))
+def test_wherever_a_file_is_cut_it_is_named(length: int, tmp_path: Path) -> None:
+    folder = save(volume_datasets(noise(6)), tmp_path)
+    raw = (folder / "006.dcm").read_bytes()
+    (folder / "006.dcm").write_bytes(raw[:length])
+    try:
+        said = " ".join(map(str, read_volume(folder).source.notices))
+    except UserError as refusal:
+        said = str(refusal)
+    assert "006.dcm" in said
+
+
 def test_a_file_without_preamble_is_read(tmp_path: Path) -> None:
     datasets = volume_datasets(noise())
     for k, dataset in enumerate(datasets):

@@ -20,13 +20,13 @@ from .workers import WORKERS
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-DEFLATED = "1.2.840.10008.1.2.1.99"
+DEFLATED, DICOMDIR = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.3.10"
 MOST_UNPACKED_BYTES = 2**31  # of a deflated file; more is an attack, not an image
 PREAMBLE, HEAD = 132, 4096  # bytes that tell DICOM from other files; that hold group 0002
 CLASSES = "1.2.840.10008.5.1.4.1.1."
 # beginning of the SOP class → what it is; the first that fits counts
 KINDS: dict[str, str] = {
-    "1.2.840.10008.1.3.10": "DICOMDIR",
+    DICOMDIR: "DICOMDIR",
     CLASSES + "66.4": "segmentation",
     CLASSES + "66.7": "segmentation",
     CLASSES + "66": "raw or spatial data",
@@ -180,6 +180,8 @@ def _kind(dataset: Dataset) -> str:
     """'' for an image, else what the object is. Raises: Damaged for an image that breaks off before its series is named."""
     meta = getattr(dataset, "file_meta", None)
     sop_class = text(dataset, "SOPClassUID") or (text(meta, "MediaStorageSOPClassUID") if meta is not None else "")
+    if not text(dataset, "SOPClassUID") and not has_pixels(dataset) and sop_class != DICOMDIR:
+        raise Damaged("cut off in its header")  # perhaps within the class itself: nothing can be said of its kind
     for beginning, kind in KINDS.items():
         if sop_class == beginning or sop_class.startswith(beginning + "."):
             return kind or ("" if has_pixels(dataset) else "object without an image")
