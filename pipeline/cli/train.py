@@ -62,10 +62,10 @@ def _choices(arguments: argparse.Namespace, budget_s: float | None) -> dict[str,
 
     if arguments.source is None:
         raise UserError("name an experiment or a manifest", where="unet train", next=f"Example: {EXAMPLE}")
-    settings = _settings(arguments.set)
+    settings = settings_of(arguments.set)
     if arguments.epochs is not None:
         settings["epochs"] = arguments.epochs
-    return {"fold": _fold(arguments.fold), "budget_s": budget_s, "settings": settings, "data_root": arguments.data}
+    return {"fold": fold_of(arguments.fold), "budget_s": budget_s, "settings": settings, "data_root": arguments.data}
 
 
 def _refuse_beside_resume(arguments: argparse.Namespace) -> None:
@@ -85,7 +85,7 @@ def _refuse_beside_resume(arguments: argparse.Namespace) -> None:
         raise UserError(what, where="unet train", next="Leave it out, or train anew into another folder with -o.")
 
 
-def _fold(word: str | None) -> int | None:
+def fold_of(word: str | None) -> int | None:
     from ..errors import UserError
 
     if word == "none":
@@ -95,7 +95,7 @@ def _fold(word: str | None) -> int | None:
     return int(word or 0)
 
 
-def _settings(words: list[str]) -> dict[str, object]:
+def settings_of(words: list[str]) -> dict[str, object]:
     import yaml
 
     from ..errors import UserError

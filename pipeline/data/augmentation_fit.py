@@ -26,8 +26,8 @@ def check_augmentation(settings: Augmentation, plane: Plane, manifest: Manifest)
     ct = sum(case.modality == "CT" for case in manifest.cases)
     if settings.bias_field_probability > 0 and ct:
         raise UserError(
-            f"augmentation.bias_field_probability is {settings.bias_field_probability:g}, but {ct} of {len(manifest.cases)} cases are CT:"
-            " Hounsfield units mean the same everywhere in a scan",
+            f"augmentation.bias_field_probability is {settings.bias_field_probability:g}, but {ct} of {len(manifest.cases)}"
+            " cases are CT: Hounsfield units mean the same everywhere in a scan",
             where=manifest.name,
             next="Set it to 0: a bias field is a fault of MR.",
         )

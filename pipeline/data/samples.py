@@ -67,6 +67,7 @@ class SliceSamples(Dataset[Sample]):
         self.ends = np.cumsum([shape[0] for shape in shapes])  # of each case, where the slices of all are numbered through
         with_it = {s: [i for i, case in enumerate(cases) if len(case.positions(s))] for s in range(cases[0].structures)}
         self.cases_with = [(structure, numbers) for structure, numbers in with_it.items() if numbers]
+        self.augmentation = augmentation
         self.transforms = augmentation_transforms(augmentation, swaps=sampling.swaps, limits=sampling.limits)
 
     def __len__(self) -> int:

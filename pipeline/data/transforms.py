@@ -23,9 +23,7 @@ from monai.transforms import (
     RandScaleIntensityFixedMeand,
     RandShiftIntensityd,
     RandSimulateLowResolutiond,
-    Resample,
 )
-from monai.transforms.utils import create_grid
 from scipy.ndimage import gaussian_filter
 
 from .augmentation import Augmentation
@@ -81,7 +79,6 @@ class RandElasticAffined(RandomizableTransform, MapTransform):  # type: ignore[m
         MapTransform.__init__(self, ("image", "label"))
         RandomizableTransform.__init__(self, settings.spatial_probability)
         self.settings = settings
-        self.resample = Resample(padding_mode="reflection")
 
     def __call__(self, data: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         self.randomize(None)
@@ -89,18 +86,28 @@ class RandElasticAffined(RandomizableTransform, MapTransform):  # type: ignore[m
             return dict(data)
         grid = self._drawn_grid(data["image"].shape[-2:])
         modes = {"image": "bilinear", "label": "nearest"}
-        return {key: self.resample(data[key], grid, mode=modes[key]) for key in self.keys}
+        return {key: sampled(data[key], grid, modes[key]) for key in self.keys}
 
     def _drawn_grid(self, size: torch.Size) -> torch.Tensor:
-        """(2, H, W): from which row and column, counted from the centre, each pixel comes."""
+        """(H, W, 2): from which column and row each pixel comes, -1 to 1 from edge to edge."""
         s = self.settings
+        rows, columns = size
         turn = np.deg2rad(self.R.uniform(-s.rotation_deg, s.rotation_deg))
         scales = 1 + self.R.uniform(-s.scaling_fraction, s.scaling_fraction, 2)
-        displacements_px = torch.from_numpy(self.R.normal(0, s.elastic_px, (1, 2, 3, 3)))
-        matrix = torch.from_numpy(np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * scales)
+        displacements_px = torch.from_numpy(self.R.normal(0, s.elastic_px, (1, 2, 3, 3)).astype(np.float32))
+        (a, b), (c, d) = (np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * scales).tolist()
         between = torch.nn.functional.interpolate(displacements_px, size=size, mode="bicubic", align_corners=True)[0]
-        centred = create_grid(size, homogeneous=False, backend="torch").to(matrix)  # (2, H, W)
-        return torch.einsum("ij,jhw->ihw", matrix, centred) + between
+        row = torch.arange(rows)[:, None] - (rows - 1) / 2  # from the centre
+        column = torch.arange(columns)[None, :] - (columns - 1) / 2
+        from_row, from_column = a * row + b * column + between[0], c * row + d * column + between[1]
+        return torch.stack([from_column * (2 / columns), from_row * (2 / rows)], dim=-1)
+
+
+def sampled(array: torch.Tensor, grid: torch.Tensor, mode: str) -> torch.Tensor:
+    """(C, H, W) at the places of the grid, mirrored at the border; `mode` is bilinear or nearest."""
+    return torch.nn.functional.grid_sample(array[None], grid[None], mode=mode, padding_mode="reflection", align_corners=False)[
+        0
+    ]
 
 
 class RandMirrord(RandomizableTransform, MapTransform):  # type: ignore[misc]

@@ -84,7 +84,7 @@ def plan(manifest: Manifest, cases: Sequence[Case], *, budget_s: float | None, o
     reasons["network.normalization"] = "trains faster than the paper's none, and stays exact under tiling"
     reasons["network.dropout"] = "0.5 in the paper, for ten hours of training"
     reasons["network.head"] = f"{structures} overlapping structures" if head == "sigmoid" else "a pixel has one class"
-    augmentation = _augmentation(cases, manifest.table, modality, patch, reasons)
+    augmentation = _augmentation(cases, manifest.table, preprocessing.normalisation, patch, reasons)
     experiment = Experiment(
         name=manifest.name,
         network=network,
@@ -218,20 +218,27 @@ def _width(
 
 
 def _augmentation(
-    cases: Sequence[Case], table: LabelTable, modality: str, patch: tuple[int, int], reasons: dict[str, str]
+    cases: Sequence[Case],
+    table: LabelTable,
+    normalisation: Normalisation,
+    patch: tuple[int, int],
+    reasons: dict[str, str],
 ) -> Augmentation:
     reasons["augmentation.elastic_px"] = "the paper's 10 px on 512 px, in proportion to the patch"
     bias = BIAS_PROBABILITY if all(case.modality == "MR" for case in cases) else 0.0
     reasons["augmentation.bias_field_probability"] = "MR: coils leave uneven brightness" if bias else "a fault of MR alone"
-    shift = Augmentation().brightness_shift
-    if modality == "CT":
-        shift /= 2
-        reasons["augmentation.brightness_shift"] = "CT: half of the usual, since Hounsfield units are calibrated"
+    usual = Augmentation()
+    half = 1.0
+    if normalisation.limits:
+        half = 0.5
+        reasons["augmentation.noise_deviation"] = "half of the usual, since values from -1 to 1 spread about half as much"
+        reasons["augmentation.brightness_shift"] = "half of the usual, like the noise"
     return Augmentation(
         elastic_px=round(max(patch) * ELASTIC_FRACTION, 2),
         flips=_flips(cases, table, reasons),
         bias_field_probability=bias,
-        brightness_shift=shift,
+        noise_deviation=usual.noise_deviation * half,
+        brightness_shift=usual.brightness_shift * half,
     )
 
 

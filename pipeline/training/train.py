@@ -49,7 +49,7 @@ def train(
     folder = RunFolder(path=Path(run_folder))
     refuse_occupied(folder)
     changes = {**(settings or {}), **({} if epochs is None else {"epochs": epochs})}
-    experiment, manifest, reasons = _open(Path(source), fold, budget_s, data_root, changes)
+    experiment, manifest, reasons = open_experiment(Path(source), fold, budget_s, data_root, changes)
     training, validation = split(manifest, fold)
     with writing_into(folder), alone_in(folder):
         refuse_occupied(folder)  # again, now that nobody else can begin here
@@ -85,7 +85,7 @@ def write_plan(
     if manifest.suffix.lower() in YAML or file.suffix.lower() not in YAML:
         what = f"a plan goes from a manifest (.json) to an experiment (.yaml), not from {manifest.name} to {file.name}"
         raise UserError(what, where="--plan")
-    experiment, _, reasons = _open(manifest, fold, budget_s, data_root, settings or {})
+    experiment, _, reasons = open_experiment(manifest, fold, budget_s, data_root, settings or {})
     place = os.path.relpath(manifest.resolve(), file.resolve().parent)
     with writing_into(RunFolder(path=file)):
         write_text(file, experiment_yaml(replace(experiment, manifest=Path(place).as_posix()), reasons))
@@ -153,7 +153,7 @@ def override(experiment: Experiment, settings: Mapping[str, object]) -> Experime
     return experiment_from(data, where=Path("--set"))
 
 
-def _open(
+def open_experiment(
     source: Path, fold: int | None, budget_s: float | None, data_root: Path | str | None, changes: Mapping[str, object]
 ) -> tuple[Experiment, Manifest, dict[str, str]]:
     """Experiment, data set, and why the settings are as they are (of a plan; whoever wrote an experiment has own reasons)."""
