@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +13,10 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from ..errors import UserError
 from ..progress import say
 from .averaging import AverageWeights
 from .schedule import Clock
+from .skipped import SkippedSteps
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -33,15 +34,13 @@ def build_trainer(
 
     Args:
         gradient_norm: gradients whose norm over all weights is longer are cut to it; 0: none is cut.
-    Raises in a step: UserError when loss or gradients are not finite twice in a row; once, the step is skipped with a word, and
-        neither weights nor running means are touched.
+    Raises in a step: UserError by the rule of `SkippedSteps`. A skipped step touches neither weights nor running means.
     """
-    skipped = 0
+    skipped = SkippedSteps()
     # Only where gradients come in half precision; CUDA's float16 would need a scaler, bfloat16 does not.
     half = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
     def step(engine: Engine, batch: dict[str, Tensor]) -> dict[str, float]:
-        nonlocal skipped
         network.train()
         image = batch["image"].to(device, memory_format=torch.channels_last, non_blocking=True)  # (B, C, H, W)
         truth = batch["label"].to(device, non_blocking=True)  # (B, 1 or structures, H - 184, W - 184) for the paper's network
@@ -52,13 +51,13 @@ def build_trainer(
         value = loss(scores, truth)
         value.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(network.parameters(), max_norm=gradient_norm or float("inf"))
-        if not (torch.isfinite(value) and torch.isfinite(norm)):
+        finite = bool(torch.isfinite(value) and torch.isfinite(norm))
+        if not finite:
             for buffer, before in zip(network.buffers(), running, strict=True):
                 buffer.copy_(before)
-            skipped += 1
-            _not_finite(skipped, engine.state.iteration)
+        skipped.judge(engine, finite=finite)
+        if not finite:
             return {"loss": float("nan")}
-        skipped = 0
         optimizer.step()
         return {"loss": float(value.item())}
 
@@ -67,16 +66,6 @@ def build_trainer(
     engine.logger.addHandler(logging.NullHandler())  # what ends a run is told once, by the command
     engine.logger.propagate = False
     return engine
-
-
-def _not_finite(times: int, iteration: int) -> None:
-    if times > 1:
-        raise UserError(
-            f"the loss or its gradients are not finite, twice in a row at step {iteration}",
-            where="training",
-            next="Train again with a lower learning_rate, or with precision: fp32; the checkpoints of this run are good.",
-        )
-    say(f"unet: the loss of step {iteration} or its gradients are not finite: step skipped")
 
 
 class FollowSchedule:
@@ -164,20 +153,24 @@ class StopOnSignal:
 
 
 class MeanLoss:
-    """Mean of the finite losses since the last call of `take`."""
+    """Mean of the finite losses since the last call of `take`, and how many steps had none."""
 
     def __init__(self) -> None:
         self.values: list[float] = []
+        self.skipped = 0
 
     def __call__(self, engine: Engine) -> None:
         loss = float(engine.state.output["loss"])
-        if loss == loss:  # a skipped step has none
+        if math.isfinite(loss):
             self.values.append(loss)
+        else:
+            self.skipped += 1
 
-    def take(self) -> float | None:
+    def take(self) -> tuple[float | None, int]:
+        """Mean (None where every step was skipped) and number of skipped steps."""
         mean = sum(self.values) / len(self.values) if self.values else None
-        self.values = []
-        return mean
+        skipped, self.values, self.skipped = self.skipped, [], 0
+        return mean, skipped
 
 
 def attach(

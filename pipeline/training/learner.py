@@ -35,6 +35,11 @@ class Learner:
         """The network that is validated, kept as the best and handed out: the averaged one, where there is one."""
         return self.average.network if self.average else self.network
 
+    @property
+    def finite(self) -> bool:
+        """No weight and no statistic is infinite or NaN; one that is in the learning network is in the average as well."""
+        return all(bool(torch.isfinite(tensor).all()) for tensor in self.judged.state_dict().values())
+
     def state(self) -> dict[str, Any]:
         """Everything to go on from, bit by bit. `network` are the weights that are judged, with or without averaging."""
         state = {

@@ -28,6 +28,7 @@ from .records import Records
 from .run_folder import RunFolder
 from .samples import training_samples
 from .schedule import Clock, learning_rate
+from .skipped import not_finite
 from .validation import CaseScores, Validator, metrics
 
 
@@ -160,12 +161,16 @@ class Session:
     def _end_epoch(self, engine: Engine, losses: MeanLoss, schedule: FollowSchedule) -> None:
         self.scored_steps = engine.state.iteration
         epoch = -(-engine.state.iteration // self.experiment.steps_per_epoch)
+        if not self.learner.finite:
+            raise not_finite(f"the weights are not finite after epoch {epoch}")
         started = time.monotonic()
         results = self.validator(self.whole)
         self.clock.learn_reserve(time.monotonic() - started)
         scores = metrics(results, self.table)
-        loss = losses.take()
+        loss, skipped = losses.take()
         line = {"train/loss": loss, "learning_rate": schedule.rate, **scores}
+        if skipped:
+            line["train/skipped_steps"] = skipped
         self.folder.log({"epoch": epoch, "used_s": round(self.clock.used_s(), 1), **line})
         self.records.epoch(epoch, line)
         self._save(epoch, results, scores.get("val/dice"))

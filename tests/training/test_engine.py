@@ -85,14 +85,22 @@ def test_two_that_do_not_follow_each_other_are_two_skips(network):
     trainer_of(network).run([batch(bad=True), batch(), batch(bad=True), batch()])
 
 
+def test_six_in_one_epoch_end_the_training_though_each_stands_alone(network):
+    mostly = [batch(bad=number % 2 == 0) for number in range(14)]
+    with pytest.raises(UserError, match=r"not finite in 6 steps of one epoch, last at 11\. Train again"):
+        trainer_of(network).run(mostly)
+    trainer_of(network).run(mostly[:10], max_epochs=2)  # five in each
+
+
 def test_the_mean_loss_leaves_skipped_steps_out(network):
     losses = MeanLoss()
     trainer = trainer_of(network)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, losses)
     trainer.run([batch(bad=True), batch()])
-    mean = losses.take()
+    mean, skipped = losses.take()
     assert mean is not None and 0 < mean < 5
-    assert losses.take() is None
+    assert skipped == 1
+    assert losses.take() == (None, 0)
 
 
 def test_the_rate_of_each_step_is_the_schedules(network):

@@ -255,6 +255,44 @@ def test_a_folder_that_is_no_run_is_not_resumed(tmp_path):
         resume(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("learning", "training: the loss or its gradients are not finite, twice in a row at step 6. Train again with a lower"),
+        ("network", "training: the weights are not finite after epoch 2. Train again with a lower learning_rate"),
+    ],
+)
+def test_a_training_without_numbers_ends_and_keeps_its_checkpoints(trained, tmp_path, part, words):
+    """A weight that is none, put into the network that learns, or into the average alone."""
+    copied = copy_of(trained, tmp_path / "copy", finished=False)
+    state = {**load_checkpoint(copied.last), "epoch": 1}
+    state[part]["scores.bias"][0] = float("nan")
+    save_checkpoint(state, copied.last)
+    before = [file.read_bytes() for file in (copied.last, copied.best, copied.log_file)]
+    with pytest.raises(UserError) as caught:
+        resume(copied.path)
+    assert words in str(caught.value)
+    assert [file.read_bytes() for file in (copied.last, copied.best, copied.log_file)] == before
+    assert copied.facts()["finished"] is False
+
+
+def test_skipped_steps_are_counted_in_the_log(manifest, tmp_path, monkeypatch):
+    losses = session_module.dice_focal_loss
+    calls = []
+
+    def once(head: str):
+        def loss(scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+            calls.append(1)
+            return losses(head)(scores, truth) * (float("inf") if len(calls) == 6 else 1.0)
+
+        return loss
+
+    monkeypatch.setattr(session_module, "dice_focal_loss", once)
+    run = train(manifest, tmp_path / "run", settings=TINY)
+    assert [line.get("train/skipped_steps") for line in run.history()] == [None, 1]
+    assert load_checkpoint(run.last)["averaged_steps"] == 7
+
+
 # --- ended early
 
 
