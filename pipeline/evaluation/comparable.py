@@ -107,6 +107,8 @@ def _leak(run: ScoredRun, runs: Sequence[ScoredRun], shared: Sequence[str]) -> l
 
 def _learned_instead(first: ScoredRun, run: ScoredRun) -> str:
     """Behind "shares no case": whether one was trained on what the other was scored on, as runs of two folds are."""
+    if _other_data([first, run]):
+        return ""  # there, equal names of patients mean nothing
     said = []
     for learner, judge in ((run, first), (first, run)):
         if learner.trained is not None:

@@ -26,7 +26,9 @@ def open_scored_runs(paths: Sequence[Path | str]) -> list[ScoredRun]:
     if len(problems) == 1:
         raise problems[0]
     if problems:
-        raise UserError(f"{len(problems)} runs cannot be compared: {' '.join(map(str, problems))}")
+        raise UserError(
+            f"{len(problems)} runs cannot be compared: {'; '.join(str(problem).rstrip('.') for problem in problems)}"
+        )
     files = [run.file for run in runs]
     twice = [run.name for k, run in enumerate(runs) if run.file in files[:k]]
     if twice:
@@ -43,7 +45,8 @@ def open_scored_run(path: Path | str) -> ScoredRun:
     """
     name, path = str(path), existing(path)
     file = scores_file(path)
-    folder = RunFolder(path=path if path.is_dir() and path.name != "scores" else file.parent.parent)
+    here = RunFolder(path=path)
+    folder = here if here.run_file.is_file() else RunFolder(path=file.parent.parent)
     if file == (folder.scores / SCORES).resolve() and folder.run_file.is_file():
         evaluation = read_scores(file)
         notices = _older_than_weights(folder, file)
@@ -68,15 +71,23 @@ def scores_file(path: Path) -> Path:
 
 def _how_to_score(folder: RunFolder) -> str:
     place = shlex.quote(str(folder.path))
-    if folder.fold is None:
+    if _fold(folder) is None:
         return (
             f"It was trained on all cases, so only others can judge it: predict them, then unet evaluate ... -o {place}/scores."
         )
     return f"Type: unet evaluate {place}"
 
 
+def _fold(folder: RunFolder) -> int | None:
+    try:
+        return folder.fold
+    except (KeyError, TypeError, ValueError) as error:
+        what = "does not say which fold was trained"
+        raise UserError(what, where=folder.run_file, next="'unet train' writes it: restore the file.") from error
+
+
 def _trained(folder: RunFolder) -> Trained:
-    manifest, fold = folder.manifest(), folder.fold
+    manifest, fold = folder.manifest(), _fold(folder)
     if folder.facts().get("manifest_digest") not in (None, manifest.digest):
         what = "has changed since the run began, so nobody can say what the run was trained on"
         raise UserError(what, where=folder.manifest_file, next="Undo the change.")

@@ -184,6 +184,11 @@ def test_runs_of_two_folds_are_refused_with_the_leak_named() -> None:
     assert "b shares no case with a" in said and "b was trained on 1 of the patients that a was scored on" in said
 
 
+def test_patients_of_two_data_sets_that_share_a_name_are_no_leak() -> None:
+    said = refusal(scored("a", A[:2], trained=knows("P2")), scored("b", B[2:3], trained=knows("P1", manifest="n" * 64)))
+    assert "belongs to another data set" in said and "was trained on" not in said
+
+
 def test_a_run_that_has_seen_the_compared_patients_is_refused() -> None:
     said = refusal(scored("a", A, trained=knows("P9")), scored("b", B, trained=knows("P1", "P9")))
     assert "b was trained on 2 of the 4 compared cases or on their patients: c1, c2 (a leak" in said

@@ -123,6 +123,15 @@ def test_a_run_without_scores_is_answered_with_the_command(tmp_path: Path, refus
     assert "It was trained on all cases, so only others can judge it" in refused(a.path, b.path)
 
 
+def test_a_run_that_does_not_say_its_fold_is_refused(tmp_path: Path, refused: Refused) -> None:
+    a, b = write_run(tmp_path, "a"), write_run(tmp_path, "b")
+    for run in (a, b):
+        write_scores(run.scores, "c0 c1 c2")
+    for content in ("{}", "[]", '{"fold": "left"}'):
+        b.run_file.write_text(content)
+        assert "run.json: does not say which fold was trained" in refused(a.path, b.path / "scores/scores.json")
+
+
 def test_a_run_trained_on_all_cases_is_a_leak_whoever_scored_it(tmp_path: Path, refused: Refused) -> None:
     a, b = write_run(tmp_path, "a"), write_run(tmp_path, "b")
     b.note({"fold": None})
