@@ -24,6 +24,7 @@ from .cores import usable_cores
 from .engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnPatience, StopOnSignal, attach, build_trainer
 from .learner import Learner
 from .loss import dice_focal_loss
+from .memory import keep_freed_memory
 from .records import Records
 from .run_folder import RunFolder
 from .samples import training_samples
@@ -99,6 +100,7 @@ class Session:
 
     def _train(self) -> bool:
         """Returns: whether the schedule came to its end."""
+        keep_freed_memory()  # not before: preprocessing frees whole scans that no step needs
         experiment, budget_s = self.experiment, self.clock.budget_s
         steps = experiment.steps_per_epoch
         losses, stop_on_budget, stop_on_signal = MeanLoss(), StopOnBudget(self.clock), StopOnSignal()
