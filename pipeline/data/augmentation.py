@@ -25,8 +25,9 @@ class Augmentation:
     """How samples are varied. Probabilities are per sample; 0 switches a distortion off.
 
     Intensities are those behind the normalisation: 1 is one standard deviation of the scan (`zscore`), or half of the window.
-    Source: probabilities and ranges of blur, contrast, low resolution and gamma as published for nnU-Net (Isensee et al.,
-    Nature Methods 2021, supplementary note 4; half of its 0.2 and 0.25 where it draws per channel), noise somewhat weaker.
+    Source: Ronneberger et al. 2015 (deformation); nnU-Net (Isensee et al. 2021; nnUNetTrainer.get_training_transforms, commit
+    017de4ad) for how often and how far intensities are changed, its 0.2 and 0.25 halved where it draws again for each channel.
+    Own: noise of up to 0.2 instead of 0.32, brightness that is added, the bias field.
     """
 
     spatial_probability: float = 0.7  # one draw of rotation, scaling and elastic deformation together
