@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ def comparison_page(comparison: Comparison) -> Page:
     worst = worst_changes(comparison)
     if worst:
         page.text("\n\n".join(worst), heading="The greatest losses of Dice against A")
-    page.commands([f"unet compare {' '.join(comparison.runs.values())}"])
+    page.commands([f"unet compare {shlex.join(comparison.runs.values())}"])
     return page
 
 
