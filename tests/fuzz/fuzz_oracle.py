@@ -70,7 +70,7 @@ def _group(dataset: Dataset, index: int, sequence: str) -> Dataset | None:
     for groups, k in (("PerFrameFunctionalGroupsSequence", index), ("SharedFunctionalGroupsSequence", 0)):
         if groups in dataset and len(dataset[groups].value) > k:
             group = dataset[groups].value[k]
-            if sequence in group and len(group[sequence].value):
+            if sequence in group and group[sequence].value:
                 return group[sequence].value[0]
     return None
 
