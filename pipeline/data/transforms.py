@@ -91,16 +91,27 @@ class RandElasticAffined(RandomizableTransform, MapTransform):  # type: ignore[m
     def _drawn_grid(self, size: torch.Size) -> torch.Tensor:
         """(H, W, 2): from which column and row each pixel comes, -1 to 1 from edge to edge."""
         s = self.settings
-        rows, columns = size
         turn = np.deg2rad(self.R.uniform(-s.rotation_deg, s.rotation_deg))
         scales = 1 + self.R.uniform(-s.scaling_fraction, s.scaling_fraction, 2)
-        displacements_px = torch.from_numpy(self.R.normal(0, s.elastic_px, (1, 2, 3, 3)).astype(np.float32))
-        (a, b), (c, d) = (np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * scales).tolist()
-        between = torch.nn.functional.interpolate(displacements_px, size=size, mode="bicubic", align_corners=True)[0]
-        row = torch.arange(rows)[:, None] - (rows - 1) / 2  # from the centre
-        column = torch.arange(columns)[None, :] - (columns - 1) / 2
-        from_row, from_column = a * row + b * column + between[0], c * row + d * column + between[1]
-        return torch.stack([from_column * (2 / columns), from_row * (2 / rows)], dim=-1)
+        displacements_px = torch.from_numpy(self.R.normal(0, s.elastic_px, (2, 3, 3)).astype(np.float32))
+        matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * scales
+        # Every part is a product of something along the rows and something along the columns, so that one small matrix between
+        # two bases gives the whole grid: by pixel, the interpolation and its large arrays would cost as much as the sampling.
+        between = torch.zeros(2, 5, 5)
+        between[:, :3, :3] = displacements_px
+        between[:, 3, 4] = torch.from_numpy(matrix[:, 0].astype(np.float32))  # times the row
+        between[:, 4, 3] = torch.from_numpy(matrix[:, 1].astype(np.float32))  # times the column
+        between *= 2 / torch.tensor(size)[:, None, None]
+        down, across = (_basis(side) for side in size)
+        return (down @ between.flip(0) @ across.T).permute(1, 2, 0)
+
+
+def _basis(side: int) -> torch.Tensor:
+    """(side, 5): bicubic weights of 3 points spread from edge to edge, the place counted from the centre, and 1."""
+    points = torch.eye(3)[None, None]
+    cubic = torch.nn.functional.interpolate(points, size=(side, 3), mode="bicubic", align_corners=True)[0, 0]
+    place = torch.arange(side, dtype=torch.float32) - (side - 1) / 2
+    return torch.cat([cubic, place[:, None], torch.ones(side, 1)], dim=1)
 
 
 def sampled(array: torch.Tensor, grid: torch.Tensor, mode: str) -> torch.Tensor:
@@ -186,22 +197,22 @@ class RandScannerBiasd(RandomizableTransform, MapTransform):  # type: ignore[mis
         if not self._do_transform:
             return dict(data)
         image = data["image"]
-        factor = torch.from_numpy(self._factor(image.shape[-2], image.shape[-1]))
         darkest = image.amin(dim=(-2, -1), keepdim=True)
-        return {**data, "image": (image - darkest) * factor + darkest}
+        signal = (image - darkest).mul_(self._factor(image.shape[-2], image.shape[-1]))
+        return {**data, "image": signal.add_(darkest)}
 
-    def _factor(self, rows: int, columns: int) -> np.ndarray:
-        """(rows, columns) float32."""
-        coefficients = self.R.uniform(-1, 1, (self.DEGREE + 1, self.DEGREE + 1))
+    def _factor(self, rows: int, columns: int) -> torch.Tensor:
+        """(rows, columns)."""
+        coefficients = self.R.uniform(-1, 1, (self.DEGREE + 1, self.DEGREE + 1)).astype(np.float32)
         order = np.add.outer(range(self.DEGREE + 1), range(self.DEGREE + 1))
         coefficients[(order == 0) | (order > self.DEGREE)] = 0  # a constant factor is no field
         down, across = (
-            np.polynomial.legendre.legvander(np.linspace(-1, 1, side), self.DEGREE).astype(np.float32)
+            torch.from_numpy(np.polynomial.legendre.legvander(np.linspace(-1, 1, side), self.DEGREE).astype(np.float32))
             for side in (rows, columns)
         )
-        field = down @ coefficients.astype(np.float32) @ across.T
+        field = down @ torch.from_numpy(coefficients) @ across.T  # by torch, which keeps to the threads that a worker may use
         largest = self.R.uniform(0, np.log1p(self.fraction))
-        return np.asarray(np.exp(field * np.float32(largest / np.abs(field).max())))
+        return field.mul_(largest / float(field.abs().max())).exp_()
 
 
 class Limitd(MapTransform):  # type: ignore[misc]

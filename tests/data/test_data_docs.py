@@ -28,7 +28,9 @@ def python_of(text: str) -> str:
     return "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
 
 
-@pytest.mark.parametrize(("command", "name"), [("manifest", "data.md"), ("check", "data.md"), ("evaluate", "scores.md"), ("augment", "augment.md")])
+@pytest.mark.parametrize(
+    ("command", "name"), [("manifest", "data.md"), ("check", "data.md"), ("evaluate", "scores.md"), ("augment", "augment.md")]
+)
 def test_every_option_stands_in_the_guide(command, name):
     parser = argparse.ArgumentParser()
     import_module(f"pipeline.cli.{command}").add_arguments(parser)
