@@ -73,6 +73,20 @@ def test_mr_is_scaled_by_each_scans_own_mean(tmp_path):
     assert planned(write_scans(tmp_path, modality="MR")).experiment.preprocessing.normalisation.kind == "zscore"
 
 
+def test_mr_gets_a_bias_field_and_ct_weaker_noise(tmp_path):
+    mr, ct = (planned(write_scans(tmp_path, modality=modality)).experiment.augmentation for modality in ("MR", "CT"))
+    assert (mr.bias_field_probability, ct.bias_field_probability) == (0.15, 0)
+    assert (ct.noise_deviation, ct.brightness_shift) == (mr.noise_deviation / 2, mr.brightness_shift / 2)
+    assert mr.flips == ct.flips == ()
+
+
+def test_pictures_of_things_with_a_side_are_not_mirrored(tmp_path):
+    """Two lungs on an X-ray: with the plane as stored, nobody knows which axis runs from left to right."""
+    lungs = label_table({"left lung": 1, "right lung": 2})
+    manifest = write_scans(tmp_path, shape=(40, 36, 1), modality="picture", table=lungs)
+    assert planned(manifest).experiment.augmentation.flips == ()
+
+
 def test_pictures_keep_their_pixels_are_scaled_by_percentiles_and_may_be_mirrored(tmp_path):
     for name, value in (("image.png", 90), ("label.png", 1)):
         Image.fromarray(np.full((50, 60), value, dtype=np.uint8)).save(tmp_path / name)
