@@ -83,7 +83,7 @@ def test_mr_gets_a_bias_field_and_ct_weaker_noise(tmp_path):
 def test_pictures_of_things_with_a_side_are_not_mirrored(tmp_path):
     """Two lungs on an X-ray: with the plane as stored, nobody knows which axis runs from left to right."""
     lungs = label_table({"left lung": 1, "right lung": 2})
-    manifest = write_scans(tmp_path, shape=(40, 36, 1), modality="picture", table=lungs)
+    manifest = write_scans(tmp_path, modality="picture", table=lungs)
     assert planned(manifest).experiment.augmentation.flips == ()
 
 
