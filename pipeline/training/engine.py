@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from ..progress import say
 from .averaging import AverageWeights
+from .loss import Loss
 from .schedule import Clock
 from .skipped import SkippedSteps
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def build_trainer(
@@ -48,7 +47,8 @@ def build_trainer(
         optimizer.zero_grad(set_to_none=True)
         with half:
             scores = network(image)
-        value = loss(scores, truth)
+        extra = [batch["border"].to(device, non_blocking=True)] if "border" in batch else []  # like the truth
+        value = loss(scores, truth, *extra)
         value.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(network.parameters(), max_norm=gradient_norm or float("inf"))
         finite = bool(torch.isfinite(value) and torch.isfinite(norm))

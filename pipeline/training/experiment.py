@@ -17,10 +17,11 @@ from ..network.catalogue import NETWORKS
 from ..network.decide import Head, output_channels
 from ..network.sizes import Design, Padding, check_design, output_side
 from ..network.unet import Normalization, Output
+from .loss import LossSettings
 from .schedule import Shape
 
 # Younger than the first runs, and by default as those trained: then not in the digest, so that an earlier run goes on.
-ADDED_SETTINGS = ("ema", "schedule", "warm_up_fraction", "gradient_norm", "patience")
+ADDED_SETTINGS = ("ema", "schedule", "warm_up_fraction", "gradient_norm", "patience", "loss")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,7 @@ class Experiment:
     steps_per_epoch: int = 100
     epochs: int = 100  # with a time budget, the schedule ends with the budget instead
     foreground_fraction: float = 0.67  # share of samples centred on a voxel of a structure, each structure equally often
+    loss: LossSettings = field(default_factory=LossSettings)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 3e-4
     schedule: Shape = "poly"  # how the rate falls to 0 after the warm-up
@@ -67,7 +69,7 @@ class Experiment:
 
     def problems(self) -> list[str]:
         """What is wrong with these settings, in words; empty when nothing is."""
-        found = self.preprocessing.problems() + self.augmentation.problems()
+        found = self.preprocessing.problems() + self.augmentation.problems() + self.loss.problems()
         limits: list[tuple[str, float, float]] = [
             ("batch_size", 1, 4096),
             ("steps_per_epoch", 1, 10**6),
@@ -142,6 +144,11 @@ class Experiment:
             raise UserError(
                 f"network.head: sigmoid with {len(table.structures)} structures that exclude each other",
                 next="Use head: softmax, or declare the data set as --overlapping.",
+            )
+        if self.network.head == "sigmoid" and table.binary and self.loss.class_weights == "census":
+            raise UserError(
+                "loss.class_weights: census has nothing to weigh: network.head: sigmoid has one channel for one structure",
+                next="Use head: softmax, which has one for the background as well.",
             )
 
 

@@ -10,6 +10,8 @@ from ..report.page import Page
 from .run_folder import RunFolder
 from .validation import CaseScores
 
+LOSS_NAMES = {"dice_focal": "DiceFocal", "dice": "Dice", "focal": "focal", "cross_entropy": "cross entropy"}
+
 
 def write_training_page(folder: RunFolder, results: Sequence[CaseScores]) -> Path:
     """Write `report.html` into the run folder.
@@ -43,7 +45,8 @@ def write_training_page(folder: RunFolder, results: Sequence[CaseScores]) -> Pat
 def add_curves(page: Page, folder: RunFolder) -> None:
     """The loss and, where cases were validated, the Dice of each structure over the epochs."""
     history = folder.history()
-    page.curves("Loss", {"training loss": _points(history, "train/loss")}, "epoch", "DiceFocal loss")
+    loss = LOSS_NAMES[folder.experiment().loss.name]
+    page.curves("Loss", {"training loss": _points(history, "train/loss")}, "epoch", f"{loss} loss")
     dices = {name: _points(history, f"val/dice/{name}") for name in folder.manifest().table.names}
     if any(dices.values()):
         page.curves("Dice on the validation cases", dices, "epoch", "Dice")

@@ -19,11 +19,13 @@ from ..data.samples import NumbersFrom
 from ..errors import UserError
 from ..network.tiling import WholeSlice
 from ..progress import say
+from .border import WithBorder
+from .census import class_counts
 from .checkpoint import load_checkpoint, save_checkpoint
 from .cores import usable_cores
 from .engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnPatience, StopOnSignal, attach, build_trainer
 from .learner import Learner
-from .loss import dice_focal_loss
+from .loss import build_loss
 from .memory import keep_freed_memory
 from .records import Records
 from .run_folder import RunFolder
@@ -114,7 +116,7 @@ class Session:
         trainer = build_trainer(
             self.learner.network,
             self.learner.optimizer,
-            dice_focal_loss(experiment.network.head),
+            build_loss(experiment.loss, experiment.network.head, self._counts()),
             device=self.device,
             bf16=experiment.precision == "bf16",
             gradient_norm=experiment.gradient_norm,
@@ -146,8 +148,17 @@ class Session:
                 self._end_epoch(trainer, losses, schedule)
         return True
 
+    def _counts(self) -> list[int]:
+        """Pixels of each class of the head in the training cases; none where nobody asks."""
+        if self.experiment.loss.class_weights == "none":
+            return []
+        counts = class_counts(self.training_cases, self.table, self.experiment.network.head)
+        self.folder.note({"class_pixels": counts})
+        return counts
+
     def _loader(self) -> DataLoader[Any]:
         experiment = self.experiment
+        loss = experiment.loss
         samples = training_samples(experiment, self.table, self.training_cases)
         first = self.first_epoch * experiment.steps_per_epoch * experiment.batch_size
         return DataLoader(
@@ -155,6 +166,7 @@ class Session:
             batch_size=experiment.batch_size,
             sampler=NumbersFrom(first),
             num_workers=experiment.workers,
+            collate_fn=WithBorder(weight=loss.border_weight, sigma_px=loss.border_sigma_px) if loss.border_weight else None,
             worker_init_fn=_prepare_worker,
             prefetch_factor=4 if experiment.workers else None,
             generator=torch.Generator(),  # else starting it would draw from the stream of the dropout, once more after a resume

@@ -105,6 +105,9 @@ def test_all_problems_come_at_once_with_the_nearest_names():
         ({"epochs": 2.5}, "epochs must be a whole number"),
         ({"learning_rate": "fast"}, "learning_rate must be a number, is 'fast'"),
         ({"learning_rate": float("nan")}, "learning_rate must be 1e-08 to 10, is nan"),
+        ({"loss": {"border_weight": 10}}, "loss.border_weight weighs pixels of loss.name: cross_entropy"),
+        ({"loss": {"name": "cross_entropy", "border_sigma_px": 0}}, "loss.border_sigma_px must be 0.1 to 100, is 0"),
+        ({"loss": "dice"}, "loss must hold settings (name: value), not 'dice'"),
         ({"schedule": "linear"}, "schedule must be one of poly, cosine, is 'linear'"),
         ({"warm_up_fraction": 0.6, "patience": -1}, "warm_up_fraction must be 0 to 0.5, is 0.6; patience must be 0 to"),
         ({"ema": 1.0}, "ema must be 0 to 0.99999, is 1.0"),
@@ -148,7 +151,7 @@ def test_the_digest_follows_what_decides_the_weights():
 
 def test_runs_from_before_a_setting_existed_keep_their_digest():
     """A run is refused where its digest has changed; one that began with fewer settings trained as their defaults do."""
-    added = {"ema", "schedule", "warm_up_fraction", "gradient_norm", "patience"}
+    added = {"ema", "schedule", "warm_up_fraction", "gradient_norm", "patience", "loss"}
     earlier = {k: v for k, v in asdict(Experiment()).items() if k not in {"name", "manifest", "workers", *added}}
     assert Experiment().digest == hashlib.sha256(json.dumps(earlier, sort_keys=True).encode()).hexdigest()
     assert replace(Experiment(), ema=0.999).digest != Experiment().digest

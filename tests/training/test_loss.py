@@ -1,4 +1,4 @@
-"""The loss against its definition, worked out beside MONAI: Dice over the batch plus focal, for each head."""
+"""The losses against their definitions, worked out beside MONAI and PyTorch, for each head; class and border weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.training.loss import dice_focal_loss
+from pipeline.training.loss import LossSettings, build_loss, dice_focal_loss
+
+LN2 = 0.69314718
 
 
 def by_definition(probabilities: np.ndarray, sigmoids: np.ndarray, truth: np.ndarray) -> float:
@@ -76,3 +78,64 @@ def test_half_precision_scores_are_judged_in_single_precision():
     half = logits.to(torch.bfloat16)
     loss = dice_focal_loss("softmax")
     assert loss(half, torch.from_numpy(classes)).item() == loss(half.float(), torch.from_numpy(classes)).item()
+
+
+# --- the other losses; all scores 0, so that every class of two has probability 0.5
+
+CORNER = torch.tensor([[[[1, 0], [0, 0]]]], dtype=torch.uint8)  # Dice 2 * 1.5 / (2 + 3) = 0.6 and 2 * 0.5 / (2 + 1) = 1 / 3
+EVEN = torch.zeros(1, 2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "wanted"),
+    [
+        ("dice", "none", (0.4 + 2 / 3) / 2),
+        ("focal", "none", 0.25 * LN2),
+        ("dice_focal", "none", (0.4 + 2 / 3) / 2 + 0.25 * LN2),
+        ("cross_entropy", "none", LN2),
+        # 3 and 1 pixels: 0.5 and 1.5 of a mean of 1
+        ("dice", "census", (0.5 * 0.4 + 1.5 * 2 / 3) / 2),
+        ("focal", "census", 0.25 * LN2),
+        # 4 / (2 * 3) for each of three pixels, 4 / (2 * 1) for the one: 1 on average
+        ("cross_entropy", "census", LN2),
+    ],
+)
+def test_each_loss_is_what_paper_and_pencil_say(name, weights, wanted):
+    loss = build_loss(LossSettings(name=name, class_weights=weights), "softmax", [3, 1])
+    assert loss(EVEN, CORNER).item() == pytest.approx(wanted, abs=1e-4)
+
+
+def test_rare_classes_weigh_more_in_the_cross_entropy_and_absent_ones_as_usual():
+    loss = build_loss(LossSettings(name="cross_entropy", class_weights="census"), "softmax", [3, 1, 0])
+    scores = torch.zeros(1, 3, 1, 3)
+    for position, weight in ((0, 4 / 6), (1, 4 / 2), (2, 1)):
+        truth = torch.full((1, 1, 1, 3), position, dtype=torch.uint8)
+        assert loss(scores, truth).item() == pytest.approx(weight * np.log(3), abs=1e-5)
+
+
+def test_border_weights_come_on_top_of_the_classes():
+    loss = build_loss(LossSettings(name="cross_entropy", class_weights="census", border_weight=10.0), "softmax", [3, 1])
+    border = torch.tensor([[[[0.0, 6.0], [0.0, 0.0]]]])
+    assert loss(EVEN, CORNER, border).item() == pytest.approx((4 + 6) / 4 * LN2, abs=1e-5)
+
+
+def test_overlapping_structures_have_a_cross_entropy_each():
+    scores, truth = torch.zeros(1, 2, 1, 2), torch.tensor([[[[1, 0]], [[1, 1]]]], dtype=torch.uint8)
+    scores[0, 0, 0, 0] = np.log(3)  # probability 3 / 4
+    by_hand = (np.log(4 / 3), LN2, LN2, LN2)
+    plain = build_loss(LossSettings(name="cross_entropy"), "sigmoid")
+    assert plain(scores, truth).item() == pytest.approx(sum(by_hand) / 4, abs=1e-5)
+    weighted = build_loss(LossSettings(name="cross_entropy", class_weights="census"), "sigmoid", [1, 3])  # 2 and 2 / 3
+    wanted = (2 * (by_hand[0] + by_hand[1]) + 2 / 3 * (by_hand[2] + by_hand[3])) / 4
+    assert weighted(scores, truth).item() == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dice", "focal", "cross_entropy"])
+@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+def test_each_loss_is_near_zero_when_all_is_right_and_finite_when_all_is_wrong(head, name):
+    truth = torch.randint(0, 2, (2, 1, 16, 16), generator=torch.Generator().manual_seed(0))
+    signed = 40.0 * truth - 20
+    right = torch.cat([-signed, signed], dim=1) if head == "softmax" else signed
+    loss = build_loss(LossSettings(name=name), head)
+    assert 0 <= loss(right, truth).item() < 1e-3
+    assert 0.5 < loss(-1000 * right, truth).item() < float("inf")

@@ -10,10 +10,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
-from made_trainings import BINARY, OVERLAPPING, TINY, VALID, write_set
+from made_trainings import BINARY, MULTI, OVERLAPPING, TINY, VALID, write_set
 from PIL import Image
 
 from pipeline.data.case_store import StoredCase, store_cases
@@ -277,17 +278,16 @@ def test_a_training_without_numbers_ends_and_keeps_its_checkpoints(trained, tmp_
 
 
 def test_skipped_steps_are_counted_in_the_log(manifest, tmp_path, monkeypatch):
-    losses = session_module.dice_focal_loss
-    calls = []
+    build, calls = session_module.build_loss, []
 
-    def once(head: str):
+    def once(*arguments: object):
         def loss(scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
             calls.append(1)
-            return losses(head)(scores, truth) * (float("inf") if len(calls) == 6 else 1.0)
+            return build(*arguments)(scores, truth) * (float("inf") if len(calls) == 6 else 1.0)
 
         return loss
 
-    monkeypatch.setattr(session_module, "dice_focal_loss", once)
+    monkeypatch.setattr(session_module, "build_loss", once)
     run = train(manifest, tmp_path / "run", settings=TINY)
     assert [line.get("train/skipped_steps") for line in run.history()] == [None, 1]
     assert load_checkpoint(run.last)["averaged_steps"] == 7
@@ -466,7 +466,34 @@ def test_an_experiment_without_its_data_set_is_refused(tmp_path, text, words):
     assert words in refused(tmp_path / "e.yaml", tmp_path / "run")
 
 
-# --- other kinds of data
+# --- other kinds of data and losses
+
+
+@pytest.mark.parametrize(("table", "head"), [(MULTI, "softmax"), (OVERLAPPING, "sigmoid")])
+def test_the_papers_loss_trains_with_weights_from_the_census_whoever_prepares_the_samples(tmp_path, table, head):
+    path = write_set(tmp_path / "set", table)
+    settings = {**TINY, "epochs": 1, "network.head": head, "loss.name": "cross_entropy"}
+    settings |= {"loss.class_weights": "census", "loss.border_weight": 10.0}
+    runs = [train(path, tmp_path / f"{n} workers", settings={**settings, "workers": n}) for n in (0, 1)]
+    assert equal(*runs)
+    labels = np.stack([nibabel.load(tmp_path / "set" / f"label_{n}.nii.gz").get_fdata() for n in (1, 3)])
+    counts = [(labels == value).sum() for value in (0, 1, 4)] if head == "softmax" else labels.sum(axis=(0, 1, 2, 3)).tolist()
+    assert runs[0].facts()["class_pixels"] == counts
+    assert "cross entropy loss" in (runs[0].path / "report.html").read_text(encoding="utf-8")
+
+
+def test_border_weights_change_what_is_learned(manifest, tmp_path):
+    """The lesion lies within the organ: two cells, and background beside both."""
+    settings = {**TINY, "epochs": 1, "loss.name": "cross_entropy"}
+    plain, bordered = (train(manifest, tmp_path / f"{w}", settings={**settings, "loss.border_weight": w}) for w in (0.0, 10.0))
+    assert bordered.history()[0]["train/loss"] > plain.history()[0]["train/loss"]
+    assert not equal(plain, bordered)
+
+
+def test_one_channel_has_no_classes_to_weigh(tmp_path):
+    path = write_set(tmp_path / "set", BINARY)
+    line = refused(path, tmp_path / "run", settings={**SIGMOID, "loss.class_weights": "census"})
+    assert "loss.class_weights: census has nothing to weigh" in line
 
 
 def test_two_channels_with_neighbouring_slices_and_a_rescaled_output(tmp_path):
