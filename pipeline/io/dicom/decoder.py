@@ -26,8 +26,8 @@ DECODERS: dict[str, tuple[str, ...]] = {
     "1.2.840.10008.1.2.4.70": ("gdcm",),  # JPEG lossless, selection value 1
     "1.2.840.10008.1.2.4.80": ("pyjpegls", "gdcm"),  # JPEG-LS
     "1.2.840.10008.1.2.4.81": ("pyjpegls", "gdcm"),  # JPEG-LS near-lossless
-    "1.2.840.10008.1.2.4.90": ("gdcm", "pylibjpeg"),  # JPEG 2000 lossless
-    "1.2.840.10008.1.2.4.91": ("gdcm", "pylibjpeg"),  # JPEG 2000
+    "1.2.840.10008.1.2.4.90": ("pylibjpeg", "gdcm"),  # JPEG 2000 lossless
+    "1.2.840.10008.1.2.4.91": ("pylibjpeg", "gdcm"),  # JPEG 2000
     "1.2.840.10008.1.2.4.201": ("pylibjpeg",),  # HTJ2K lossless
     "1.2.840.10008.1.2.4.202": ("pylibjpeg",),  # HTJ2K lossless, RPCL
     "1.2.840.10008.1.2.4.203": ("pylibjpeg",),  # HTJ2K
