@@ -8,7 +8,7 @@ Exception
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,10 @@ class Notice:
     def __str__(self) -> str:
         return printable(f"{self.where}: {self.sentence}" if self.where else self.sentence)
 
+    def to_json(self) -> dict[str, str]:
+        """Plain types, the same keys in every file that holds notices."""
+        return {"code": self.code, "sentence": self.sentence, "where": self.where}
+
 
 def printable(text: str) -> str:
     """The text without what a terminal takes for commands: names of files, and texts in them, are other people's."""
@@ -51,3 +55,18 @@ def nearest(name: str, names: Iterable[str]) -> str:
     known = sorted(names)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close else f" (one of: {', '.join(known)})"
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """'A, B and 3 more'."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def sentences(problems: Sequence[str], most: int) -> str:
+    """'A is wrong; B is missing; and 3 more', for one message about many faults."""
+    return "; ".join(problems[:most]) + (f"; and {len(problems) - most} more" if len(problems) > most else "")
+
+
+def listed(parts: Sequence[str], most: int) -> str:
+    """'A, B, ... (9 in all)', where the parts are long themselves."""
+    return ", ".join(parts[:most]) + (f", ... ({len(parts)} in all)" if len(parts) > most else "")

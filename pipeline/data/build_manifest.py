@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import Notice, UserError
+from ..errors import Notice, UserError, sentences
 from ..io.nifti import looks_like_nifti, read_nifti
 from ..io.picture import looks_like_picture, read_picture
 from ..io.read import read_label_volume, read_volume
@@ -170,8 +170,7 @@ def _survey_all(found: FoundSet, request: Request, table: LabelTable | None) -> 
         for value, n in survey.counts.items():
             voxels[value] = voxels.get(value, 0) + n
     if problems:
-        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        what = f"{len(problems)} of {len(found.cases)} cases cannot be read: {'; '.join(problems[:5])}{more}"
+        what = f"{len(problems)} of {len(found.cases)} cases cannot be read: {sentences(problems, 5)}"
         raise UserError(what, where=found.root, next=next_step if len(problems) == 1 else "Repair or remove these files.")
     return surveys, dict(sorted(voxels.items()))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Literal
 
+from ..errors import some
 from ..progress import bar
 from .check_case import CaseReport, check_case
 from .manifest import Manifest
@@ -179,5 +180,4 @@ def _census(manifest: Manifest, reports: Sequence[CaseReport]) -> tuple[Structur
 
 
 def _listed(items: Iterable[object]) -> str:
-    words = [str(item) for item in items]
-    return ", ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")
+    return some([str(item) for item in items], 5)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import Notice
+from ..errors import Notice, some
 
 MASK_ENDINGS = ("", "_mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt")  # image.png, image_mask.png
 
@@ -52,5 +52,4 @@ def told(code: str, what: str, names: Sequence[str]) -> Notice | None:
     if not names:
         return None
     s, are = ("s", "are") if len(names) > 1 else ("", "is")
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return Notice(code=code, sentence=f"{len(names)} {what.format(s=s, are=are)}, left out: {', '.join(names[:3])}{more}")
+    return Notice(code=code, sentence=f"{len(names)} {what.format(s=s, are=are)}, left out: {some(names, 3)}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, nearest
+from ..errors import UserError, nearest, sentences
 from ..labels import LabelTable, label_table_from_json
 
 KEYS = frozenset({"name", "data_root", "modality", "labels", "label_table", "numTraining", "training", "structures"})
@@ -38,8 +38,7 @@ class Gate:
     def raise_problems(self) -> None:
         """Raises: UserError with every problem found so far."""
         if self.problems:
-            more = f"; and {len(self.problems) - SHOWN} more" if len(self.problems) > SHOWN else ""
-            what = "; ".join(self.problems[:SHOWN]) + more
+            what = sentences(self.problems, SHOWN)
             raise UserError(what, where=self.where, next="docs/data.md lists the keys; 'unet manifest' writes them.")
 
     def text(self, key: str) -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import Notice, UserError, nearest
+from ..errors import Notice, UserError, nearest, sentences
 from ..io.paths import existing
 from .dataset_json import modality_code
 from .found import FoundCase, FoundSet, stem
@@ -61,8 +61,7 @@ def cases_from_csv(source: Path) -> FoundSet:
             )
         )
     if problems:
-        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise UserError("; ".join(problems[:5]) + more, where=source, next="Paths are relative to the CSV file.")
+        raise UserError(sentences(problems, 5), where=source, next="Paths are relative to the CSV file.")
     files = [path for case in cases for path in (*case.image, *case.label)]
     ignored = sorted(set(rows[0]) - set(CSV_COLUMNS))
     notices = (Notice(code="columns-ignored", sentence=f"columns not used: {', '.join(ignored)}", where=source.name),)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import Notice
+from ..errors import Notice, some
 from ..labels import LabelTable
 from .paired import EQUAL
 from .table import EvaluationTable, Row
@@ -101,7 +101,9 @@ def _leak(run: ScoredRun, runs: Sequence[ScoredRun], shared: Sequence[str]) -> l
     known = [c for c in shared if c in run.trained.cases or owners[c] & run.trained.patients]
     if not known:
         return []
-    what = f"{run.name} was trained on {len(known)} of the {len(shared)} compared cases or on their patients: {_some(known)}"
+    what = (
+        f"{run.name} was trained on {len(known)} of the {len(shared)} compared cases or on their patients: {some(known, SHOWN)}"
+    )
     return [f"{what} (a leak: it would look better than it is)"]
 
 
@@ -126,7 +128,7 @@ def _seen(row: Row, trained: Trained) -> bool:
 def advice(runs: Sequence[ScoredRun], shared: Sequence[str]) -> str:
     """What to do about the problems, a sentence."""
     if not shared:
-        first, other = (_some(run.evaluation.cases[:2]) for run in runs[:2])
+        first, other = (some(run.evaluation.cases[:2], SHOWN) for run in runs[:2])
         return f"Train and score the runs with the same --fold; here one scored {first}, the other {other}."
     return "Compare runs of one manifest and one --fold, scored by 'unet evaluate' on cases that none was trained on."
 
@@ -157,7 +159,7 @@ def _other_patients(runs: Sequence[ScoredRun], shared: Sequence[str]) -> list[st
         right = patients_of(named[0], shared)
         wrong = [case for case, patient in patients_of(run, shared).items() if patient != right[case]]
         if wrong:
-            what = f"{run.name} and {named[0].name} name different patients for {len(wrong)} cases: {_some(wrong)}"
+            what = f"{run.name} and {named[0].name} name different patients for {len(wrong)} cases: {some(wrong, SHOWN)}"
             problems.append(f"{what} (--patients CSV of 'unet evaluate' says whose they are)")
     return problems
 
@@ -197,7 +199,3 @@ def patients_of(run: ScoredRun, shared: Sequence[str]) -> dict[str, str]:
     """Case → patient, of the shared cases."""
     wanted = set(shared)
     return {row.case: row.patient_id for row in run.evaluation.rows if row.case in wanted}
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -88,7 +88,7 @@ class Comparison:
             "interval": "95 %, percentile bootstrap over patients, seed 0",
             "test": "Wilcoxon signed-rank on patients' mean differences, two-sided; p_corrected: Holm within a measure",
             "differences": [_flat(difference) for difference in self.differences],
-            "notices": [{"code": n.code, "sentence": n.sentence, "where": n.where} for n in self.notices],
+            "notices": [notice.to_json() for notice in self.notices],
         }
 
 

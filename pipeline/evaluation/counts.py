@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, some
 from ..labels import LabelTable
 
 CHUNK = 1 << 20  # voxels at a time: bincount works on 8 bytes a voxel, which a whole CT should not take
@@ -97,9 +97,8 @@ def _undeclared(labels: np.ndarray, table: LabelTable, where: str) -> UserError:
     values, times = np.unique(labels, return_counts=True)
     known = {table.background, *table.values}
     strange = [f"{value:g} ({n} voxels)" for value, n in zip(values, times, strict=True) if value not in known]
-    more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
     return UserError(
-        f"values outside the label table: {', '.join(strange[:5])}{more}",
+        f"values outside the label table: {some(strange, 5)}",
         where=where,
         next="Name them with --labels NAME=VALUE,...",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..data.census import value_counts, values_text
 from ..data.found import MASK_ENDINGS, stem
 from ..data.source_csv import read_table
-from ..errors import Notice, UserError
+from ..errors import Notice, UserError, sentences, some
 from ..io.nifti import looks_like_nifti, read_nifti
 from ..io.paths import existing
 from ..io.picture import looks_like_picture, read_picture
@@ -94,8 +94,7 @@ def evaluate_pairs(
         _loaded(pairs, table, pixel_size_mm, problems), table, tolerance_mm=tolerance_mm, notices=notices
     )
     if problems:
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        what = f"{len(problems)} of {len(pairs)} pairs cannot be compared: {'; '.join(problems[:SHOWN])}{more}"
+        what = f"{len(problems)} of {len(pairs)} pairs cannot be compared: {sentences(problems, SHOWN)}"
         raise UserError(what, next="Bring each prediction to the grid of its truth, without interpolating values.")
     return evaluation
 
@@ -173,5 +172,4 @@ def _stated(predictions: Path, truth: Path, table: Path) -> list[Pair]:
 
 
 def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return (", ".join(names[:SHOWN]) or "nothing") + more
+    return some(names, SHOWN) or "nothing"

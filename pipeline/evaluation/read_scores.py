@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, sentences
 from ..io.paths import existing
 from ..labels import label_table_from_json
 from .counts import Counts
@@ -40,8 +40,7 @@ def read_scores(path: Path | str) -> EvaluationTable:
     problems += _not_one_each(rows, table.names) if not problems else []
     problems += [] if rows or problems else ["no case is scored in it"]
     if problems:
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise UserError("; ".join(problems[:SHOWN]) + more, where=path, next="Score again: 'unet evaluate' writes the file.")
+        raise UserError(sentences(problems, SHOWN), where=path, next="Score again: 'unet evaluate' writes the file.")
     return EvaluationTable(table=table, rows=tuple(rows), tolerance_mm=data["nsd_tolerance_mm"])
 
 

@@ -151,7 +151,7 @@ class EvaluationTable:
                 for structure, results in self.summary().items()
             },
             "rows": [_flat(row) for row in self.rows],
-            "notices": [{"code": n.code, "sentence": n.sentence, "where": n.where} for n in self.notices],
+            "notices": [notice.to_json() for notice in self.notices],
         }
 
     def to_csv(self) -> str:

@@ -56,7 +56,7 @@ def sidecar(prediction: Prediction, formats: Sequence[Format], *, write_s: float
         ],
         "image": _image(prediction),
         "slices": _slices(prediction.image.source),
-        "notices": [{"code": n.code, "sentence": n.sentence, "where": n.where} for n in prediction.notices],
+        "notices": [notice.to_json() for notice in prediction.notices],
         "provenance": {**prediction.provenance, **{name: version(name) for name in LIBRARIES}},
         "timings_s": {**prediction.timings_s, "write": round(write_s, 3)},
     }

@@ -79,7 +79,7 @@ class Inspection:
             "taken": next((number for number, row in enumerate(self.rows) if row.taken), None),
             "pixels_tried": self.pixels_tried,
             "refusal": None if self.refusal is None else str(self.refusal),
-            "notices": _notices_json(self.notices),
+            "notices": [notice.to_json() for notice in self.notices],
         }
 
 
@@ -97,10 +97,6 @@ def _row_json(row: VolumeRow) -> dict[str, object]:
         "geometry": row.geometry,
         "residual_mm": None if row.residual_mm is None else round(row.residual_mm, 4),
         "fault": row.fault,
-        "notices": _notices_json(row.notices),
+        "notices": [notice.to_json() for notice in row.notices],
         "words": None if row.words is None else list(row.words),
     }
-
-
-def _notices_json(notices: tuple[Notice, ...]) -> list[dict[str, str]]:
-    return [{"code": notice.code, "sentence": notice.sentence, "where": notice.where} for notice in notices]

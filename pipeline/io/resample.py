@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import Notice, UserError
+from ..errors import Notice, UserError, listed
 from .geometry import voxel_ml
 from .volume import Volume
 
@@ -160,14 +160,10 @@ def _notices(amounts: tuple[Amount, ...], covered_fraction: float, name: str) ->
         found.append(Notice(code="reference-not-covered", sentence=sentence))
     outside = [f"{a.name}: {a.ml_outside:.4g} ml" for a in amounts if a.voxels_outside]
     if outside:
-        sentence = f"lies outside of {name} and is lost: {_listed(outside)}"
+        sentence = f"lies outside of {name} and is lost: {listed(outside, LISTED)}"
         found.append(Notice(code="labels-outside", sentence=sentence))
     gone = [a.name for a in amounts if not a.voxels_after and a.voxels_outside < a.voxels_before]
     if gone:
-        sentence = f"too small for the voxels of {name}, nothing is left: {_listed(gone)}"
+        sentence = f"too small for the voxels of {name}, nothing is left: {listed(gone, LISTED)}"
         found.append(Notice(code="labels-vanished", sentence=sentence))
     return tuple(found)
-
-
-def _listed(parts: list[str]) -> str:
-    return ", ".join(parts[:LISTED]) + (f", ... ({len(parts)} in all)" if len(parts) > LISTED else "")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path, PurePath
 
-from ...errors import Notice, UserError
+from ...errors import Notice, UserError, listed
 from ..volume import Source, Volume
 from .choose import Looked, choose, located, looked_through, what_there_is
 from .evened import Evened, evened
 from .pixels import read_stack
 from .series import Candidate
-from .stack import Uneven, listed
+from .stack import LISTED, Uneven
 
 
 def read_dicom(path: Path | str, *, series: str = "", volume: str = "", accept_irregular: bool = False) -> Volume:
@@ -85,13 +85,13 @@ def _with_broken_files(error: UserError, looked: Looked) -> UserError:
     broken = _broken(looked)
     if not broken:
         return error
-    return UserError(f"{error.what}; not read: {listed(broken)}", where=error.where, next=error.next)
+    return UserError(f"{error.what}; not read: {listed(broken, LISTED)}", where=error.where, next=error.next)
 
 
 def _set_aside_notices(looked: Looked) -> tuple[Notice, ...]:
     notices, broken = [], _broken(looked)
     if broken:
-        sentence = f"not read, and perhaps slices of this series: {listed(broken)}"
+        sentence = f"not read, and perhaps slices of this series: {listed(broken, LISTED)}"
         notices.append(Notice(code="files-broken", sentence=sentence))
     if looked.set_aside:
         notices.append(Notice(code="files-set-aside", sentence=f"set aside: {what_there_is(looked)}"))

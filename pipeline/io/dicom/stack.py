@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import Notice, UserError
+from ...errors import Notice, UserError, listed
 from ..geometry import Geometry, fit_stack, ras_from_lps, regular_tolerance_mm, step_multiples, steps_mm
 from .frames import Frame
 
@@ -16,7 +16,7 @@ STEEPEST_DEG = 60.0  # a step further from the normal than this is no slice stac
 STATED_FRACTION = 0.05  # Spacing Between Slices that differs from the positions by more is worth a word
 UNKNOWN_THICKNESS_MM = 1.0  # of one slice that does not say: its place is known all the same, its volume is not
 ACCEPT = "--accept-irregular puts the slices on an even grid all the same, and says so."
-HIDDEN = 6  # so many distances or files are listed in a message, then "..."
+LISTED = 6  # so many distances or files are listed in a message, then "..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,7 +120,7 @@ def _gapped(geometry: Geometry, frames: Sequence[Frame]) -> UserError:
         f"{lengths[k]:.2f} mm between {frames[k].name} and {frames[k + 1].name} ({multiples[k] - 1} missing)"
         for k in np.flatnonzero(multiples > 1).tolist()
     ]
-    what = f"slices are missing: {listed(holes)}, elsewhere the spacing is {usual_mm:.2f} mm"
+    what = f"slices are missing: {listed(holes, LISTED)}, elsewhere the spacing is {usual_mm:.2f} mm"
     return Uneven(what, next=f"Send the series again: a gap cannot be filled by guessing. {ACCEPT}")
 
 
@@ -131,7 +131,7 @@ def _irregular(geometry: Geometry, frames: Sequence[Frame]) -> UserError:
         k, away_mm = beside
         what = f"the slice {frames[k].name} lies {away_mm:.2f} mm from its position in line with the others"
         return UserError(what, next="A stack with a step has no single grid: send the series again.")
-    what = f"the slice spacing is irregular: {listed(_runs(lengths, frames))}"
+    what = f"the slice spacing is irregular: {listed(_runs(lengths, frames), LISTED)}"
     return Uneven(what, next=f"Reconstruct the series with one spacing, or split it. {ACCEPT}")
 
 
@@ -181,8 +181,3 @@ def _stated_distance(frames: Sequence[Frame], affine: np.ndarray) -> tuple[Notic
         return ()
     sentence = f"SpacingBetweenSlices says {stated_mm:g} mm, the positions lie {found_mm:.3f} mm apart: the positions count"
     return (Notice(code="slice-distance-differs", sentence=sentence, where=frames[0].name),)
-
-
-def listed(parts: Sequence[str]) -> str:
-    """'A, B, ... (9 in all)'."""
-    return ", ".join(parts[:HIDDEN]) + (f", ... ({len(parts)} in all)" if len(parts) > HIDDEN else "")
