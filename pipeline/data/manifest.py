@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..errors import UserError
-from ..io.paths import existing, temporary_beside
+from ..io.paths import existing, file_aside
 from ..labels import LabelTable
 from .manifest_gate import Gate
 
@@ -113,16 +113,11 @@ def read_manifest(path: Path | str, *, data_root: Path | str | None = None) -> M
 def write_manifest(manifest: Manifest, path: Path | str) -> None:
     """Write a manifest, read it back, then put it in place. An existing file is replaced."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = _text(manifest)
-    aside = temporary_beside(path, ".json")
-    try:
+    with file_aside(path, ".json") as aside:
         aside.write_text(text, encoding="utf-8")
         if read_manifest(aside, data_root=manifest.data_root).digest != manifest.digest:
             raise RuntimeError(f"{path.name} does not read back as it was written")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _text(manifest: Manifest) -> str:

@@ -6,7 +6,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import Notice, UserError
 from .geometry import SHEAR_MM, corners_mm, grid_distance_mm, ras_from_lps, right_angled, shear_distance_mm
-from .paths import existing, temporary_beside
+from .paths import existing, file_aside
 from .volume import Source, Volume
 
 if TYPE_CHECKING:
@@ -101,19 +101,14 @@ def write_nifti(volume: Volume, path: Path | str) -> None:
             next="Resample it to a right-angled grid first (pipeline.io.regrid.orthogonal).",
         )
     array = _storable(volume.array, path)
-    temporary = temporary_beside(path, ".nii.gz" if path.name.endswith(".gz") else ".nii")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(array, volume.affine, temporary, described=_resampled(volume))
-        _verify(temporary, array, volume.affine, SAME_CORNER_MM + shear_mm)
-        temporary.replace(path)
+        with file_aside(path, ".nii.gz" if path.name.endswith(".gz") else ".nii") as aside:
+            _write(array, volume.affine, aside, described=_resampled(volume))
+            _verify(aside, array, volume.affine, SAME_CORNER_MM + shear_mm)
     except OSError as error:
         raise UserError(
             f"cannot be written ({error.strerror})", where=path, next="Choose another place, or make room."
         ) from error
-    finally:
-        with suppress(OSError):  # not even a place to look for it
-            temporary.unlink(missing_ok=True)
 
 
 def refuse_other_ending(path: Path) -> None:

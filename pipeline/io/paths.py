@@ -6,7 +6,7 @@ import difflib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import UserError
@@ -39,16 +39,28 @@ def occupied(path: Path) -> bool:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that it is never seen half-written, and is on the disk when it has its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = temporary_beside(path, path.suffix)
+    with file_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def file_aside(path: Path, ending: str = "") -> Iterator[Path]:
+    """A hidden name to write to; the file becomes `path` when the block ends well, and is gone when it does not.
+
+    Args:
+        path: its folder is made.
+        ending: of the hidden name, where libraries go by it; by default that of `path`.
+    """
+    aside = temporary_beside(path, ending or path.suffix)
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
         aside.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # not even a place to look for it
+            aside.unlink(missing_ok=True)
 
 
 @contextmanager

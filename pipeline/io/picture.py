@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UserError
-from .paths import existing, temporary_beside
+from .paths import existing, file_aside
 from .volume import Source, Volume
 
 if TYPE_CHECKING:
@@ -87,18 +87,14 @@ def write_picture(array: np.ndarray, path: Path | str) -> None:
     if array.dtype.kind not in "iub" or array.min(initial=0) < 0 or array.max(initial=0) > 255:
         raise UserError("the mask holds values that are not whole numbers from 0 to 255", where=path)
     rows_first = np.ascontiguousarray(array.T, dtype=np.uint8)  # (rows, columns), as Pillow has it
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path, ".png")
     try:
-        Image.fromarray(rows_first).save(temporary, format="PNG")
-        with Image.open(temporary) as written:
-            if not np.array_equal(np.asarray(written), rows_first):
-                raise RuntimeError("the written PNG reads back with other values")
-        temporary.replace(path)
+        with file_aside(path) as aside:
+            Image.fromarray(rows_first).save(aside, format="PNG")
+            with Image.open(aside) as written:
+                if not np.array_equal(np.asarray(written), rows_first):
+                    raise RuntimeError("the written PNG reads back with other values")
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=path, next="Is the disk full?") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _pages(picture: Image.Image, path: Path, as_labels: bool) -> list[np.ndarray]:

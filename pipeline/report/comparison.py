@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..evaluation.compare import COMPARED, Comparison
 from ..evaluation.compare_text import EXPLANATION, conclusions, head, rows_of, title_of, worst_changes
-from ..io.paths import temporary_beside, write_text
+from ..io.paths import file_aside, write_text
 from .differences import draw_differences
 from .page import Page
 
@@ -101,10 +101,5 @@ def _write_page(comparison: Comparison, path: Path) -> None:
 
 
 def _write_picture(comparison: Comparison, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = temporary_beside(path, ".png")
-    try:
+    with file_aside(path) as aside:
         draw_differences(comparison).picture().save(aside, "PNG", optimize=True)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

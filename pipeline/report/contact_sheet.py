@@ -12,7 +12,7 @@ from ..data.load import load_image, load_label
 from ..data.manifest import Case, Manifest
 from ..errors import UserError
 from ..io.orient import reordered
-from ..io.paths import temporary_beside
+from ..io.paths import file_aside
 from ..io.volume import Volume
 from ..labels import LabelTable
 from ..progress import bar
@@ -42,10 +42,8 @@ def write_contact_sheet(manifest: Manifest, path: Path) -> int:
     title = f"{manifest.name}: {len(cases)} of {len(manifest.cases)} cases, the middle slice of each mask"
     legend = [(s.name, s.colour) for s in manifest.table.structures]
     sheet = sheet_of(tiles, min(PER_ROW, math.ceil(math.sqrt(len(tiles) * 1.6))), title, list(legend))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = temporary_beside(path, ".png")
-    sheet.save(aside, "PNG", optimize=True)
-    aside.replace(path)
+    with file_aside(path) as aside:
+        sheet.save(aside, "PNG", optimize=True)
     return len(cases)
 
 

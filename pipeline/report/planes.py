@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from ..errors import UserError
 from ..io.orient import plane_of, reordered
-from ..io.paths import temporary_beside
+from ..io.paths import file_aside
 from ..io.regrid import orthogonal
 from ..io.volume import Volume
 from .screen import grey_picture, letter_of, lettering, scale_bar, screen_affine, window_of
@@ -53,17 +52,12 @@ def write_planes(scan: Volume, path: Path) -> None:
         raise UserError(f"'{path.name}' does not end in .png", where="--picture", next="Pictures of planes are PNG files.")
     size = "x".join(map(str, scan.shape))
     picture = three_planes(scan, title=f"{scan.source.short_name} {scan.modality} {size}")
-    aside = temporary_beside(path, ".png")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(aside, "PNG", optimize=True)
-        aside.replace(path)
+        with file_aside(path) as aside:
+            picture.save(aside, "PNG", optimize=True)
     except OSError as error:
         what = f"cannot be written ({error.strerror})"
         raise UserError(what, where=path, next="Choose another place, or make room.") from error
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
 
 
 def _sample(grey: np.ndarray) -> np.ndarray:

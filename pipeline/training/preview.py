@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UserError
-from ..io.paths import temporary_beside
+from ..io.paths import file_aside
 from .train import open_experiment, split
 
 CASES_SHOWN = 4  # preprocessed for the page, spread over the training cases
@@ -59,15 +58,10 @@ def preview(
         samples = training_samples(replace(experiment, foreground_fraction=1.0), manifest.table, stored)
         title = f"{experiment.name}: samples as the network sees them in training; left the original, beside it draws"
         sheet = augmentation_sheet(samples, manifest.table, title=title)
-    aside = temporary_beside(picture, ".png")
     try:
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(aside, "PNG", optimize=True)
-        aside.replace(picture)
+        with file_aside(picture) as aside:
+            sheet.save(aside, "PNG", optimize=True)
     except OSError as error:
         what = f"cannot be written ({error.strerror or error})"
         raise UserError(what, where=picture, next="Choose another place with -o.") from error
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
     return Preview(picture=picture, cases_shown=len(shown), cases=len(training), shares=shares(experiment.augmentation))
