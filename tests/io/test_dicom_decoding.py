@@ -15,7 +15,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
 from pipeline.errors import UserError
 from pipeline.io.dicom.codestream import stream_size
-from pipeline.io.dicom.workers import Died, Worker
+from pipeline.io.dicom.workers import Died, Worker, Workers
 from pipeline.io.read import read_volume
 
 SYNTAXES = [JPEG2000Lossless, JPEGLSLossless]
@@ -94,3 +94,20 @@ def test_a_decoder_that_does_not_end_is_stopped(tmp_path: Path) -> None:
     with pytest.raises(Died, match=f"signal {signal.SIGVTALRM.value}"):
         list(worker.frames(folder / "001.dcm", [0], 24 * 32 * 2, cpu_s=0.05))
     worker.end()
+
+
+def test_a_process_left_in_the_middle_of_its_answers_is_not_used_again(tmp_path: Path) -> None:
+    dataset = volume_datasets(noise(1, 24, 32))[0]
+    dataset.NumberOfFrames, dataset.PixelData = 3, noise(3, 24, 32).astype("<u2").tobytes()
+    dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+    folder = save([dataset], tmp_path)
+    whole, broken_off = Worker(), Worker()
+    assert len(list(whole.frames(folder / "001.dcm", [0, 1, 2], 24 * 32 * 2))) == 3
+    next(broken_off.frames(folder / "001.dcm", [0, 1, 2], 24 * 32 * 2))
+    workers = Workers()
+    for worker in (broken_off, whole):
+        workers.give_back(worker)
+    with pytest.raises(ProcessLookupError):
+        os.kill(broken_off.process_id, 0)
+    assert workers.take() is whole
+    whole.end()

@@ -41,7 +41,7 @@ def read_stack(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[Notice, ...]]
 
     def fill(job: list[int]) -> int:
         wanted = [frames[k] for k in job]
-        stored = stored_frames(wanted[0].file, wanted)
+        stored = _stored(wanted[0].file, wanted)
         return sum(_put_values(plane, frame, array[:, :, k].T) for k, frame, plane in zip(job, wanted, stored, strict=True))
 
     with quiet(), ThreadPoolExecutor(usable_workers()) as pool:
@@ -55,7 +55,7 @@ def read_stack(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[Notice, ...]]
 
 def pixel_digest(frame: Frame) -> str:
     """A hash of the stored pixels with their scale: equal for one image sent twice, however it is packed."""
-    [stored] = stored_frames(frame.file, [frame])  # taken to its end: a worker left in the middle of an answer is lost
+    stored = next(stored_frames(frame.file, [frame]))
     whole = stored.astype(np.int64) if stored.dtype.kind in "iu" else stored
     return hashlib.sha256(whole.tobytes() + repr((frame.slope, frame.intercept)).encode()).hexdigest()
 
@@ -63,6 +63,11 @@ def pixel_digest(frame: Frame) -> str:
 def stored_frames(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
     """Stored values (rows, columns) of some frames of one file, only the stored bits, sign extended."""
     _refuse_impossible(frames[0])
+    yield from _stored(file, frames)
+
+
+def _stored(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
+    """The same of a file whose header was judged."""
     syntax = frames[0].transfer_syntax
     unpack = _run_lengths if syntax == RLE else _unpacked if syntax in DECODERS else native_frames
     for frame, pixels in zip(frames, unpack(file, frames), strict=True):
@@ -99,25 +104,18 @@ def _run_lengths(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
 def _unpacked(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
     """Compressed frames, by a process that may crash."""
     first, worker = frames[0], WORKERS.take()
-    name, last = first.name, False
+    answers = worker.frames(file, [f.index for f in frames], frame_bytes(first))
     try:
-        answers = worker.frames(file, [f.index for f in frames], frame_bytes(first))
-        for frame, answer in zip(frames, answers, strict=True):
-            name = frame.name
+        for frame in frames:
+            try:
+                answer = next(answers)
+            except Died as death:
+                what = f"the decoder of {first.transfer_syntax} broke down on the pixels ({death})"
+                raise UserError(what, where=frame.name, next=SEND_AGAIN) from death
             if isinstance(answer, str):
-                last = frame is frames[-1]
-                raise UserError(answer, where=name, next="Send the file again, or the series uncompressed.")
+                raise UserError(answer, where=frame.name, next="Send the file again, or the series uncompressed.")
             yield answer
-    except Died as death:
-        what = f"the decoder of {first.transfer_syntax} broke down on the pixels ({death})"
-        raise UserError(what, where=name, next=SEND_AGAIN) from death
-    except BaseException:
-        if last:
-            WORKERS.give_back(worker)
-        else:
-            worker.end()  # answers that nobody takes would be the next one's
-        raise
-    else:
+    finally:
         WORKERS.give_back(worker)
 
 

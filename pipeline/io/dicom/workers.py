@@ -35,6 +35,7 @@ class Worker:
 
     def __init__(self) -> None:
         start = f"import sys; sys.path[:] = {sys.path!r}; from {__package__}.workers import serve; serve()"
+        self.idle = True  # False while answers are on their way: they would be the next one's
         self._process = subprocess.Popen(
             [sys.executable, "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
@@ -54,16 +55,18 @@ class Worker:
         source, sink = self._process.stdout, self._process.stdin
         if source is None or sink is None:
             raise ValueError("the worker has pipes")
+        self.idle = False
         try:
             _send(sink, {"file": str(file), "indices": indices, "frame_bytes": frame_bytes, "cpu_s": cpu_s})
-            for _ in indices:
+            for left in reversed(range(len(indices))):
                 answer = _receive(source)
                 if "fault" in answer:
-                    yield answer["fault"]
-                    continue
-                array = np.empty(answer["shape"], dtype=answer["dtype"])
-                _fill(source, array)
-                yield array
+                    found: np.ndarray | str = answer["fault"]
+                else:
+                    found = np.empty(answer["shape"], dtype=answer["dtype"])
+                    _fill(source, found)
+                self.idle = left == 0
+                yield found
         except (EOFError, BrokenPipeError) as error:
             raise Died(f"signal {-self._process.wait()}") from error
 
@@ -94,7 +97,8 @@ class Workers:
             return Worker()
 
     def give_back(self, worker: Worker) -> None:
-        if self._idle.qsize() < usable_workers():
+        """Keep it for the next one, unless there are enough or it was left in the middle of its answers."""
+        if worker.idle and self._idle.qsize() < usable_workers():
             self._idle.put(worker)
         else:
             worker.end()
