@@ -20,7 +20,7 @@ MOST_RATIO = 1032  # no deflate stream unpacks to more
 
 
 @contextmanager
-def unpacked(archive: Path) -> Iterator[Path]:
+def _unpacked(archive: Path) -> Iterator[Path]:
     """A temporary folder with the files of a zip under their own names; it is removed afterwards.
 
     Raises: UserError for a damaged archive, one with a password, names that lead out of the folder or too deep, absurd sizes,
@@ -42,6 +42,16 @@ def unpacked(archive: Path) -> Iterator[Path]:
             what = f"the archive cannot be unpacked into {folder} ({error.strerror})"
             raise UserError(what, where=archive, next="TMPDIR=FOLDER names another place for it.") from error
         yield Path(folder)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Path]:
+    """What was given; for a zip, a folder with its files that exists as long as the block."""
+    if path.is_file() and zipfile.is_zipfile(path):
+        with _unpacked(path) as folder:
+            yield folder
+    else:
+        yield path
 
 
 def _judge(members: list[zipfile.ZipInfo], archive: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from ...errors import UserError, nearest
 from ..volume import short_uid
-from .archive import unpacked
+from .archive import opened
 from .scan import Scan, scan
 from .series import Candidate, candidates_of
 
@@ -40,11 +39,8 @@ def looked_through(path: Path) -> Iterator[Looked]:
 
     Raises: UserError for an archive that cannot be unpacked safely.
     """
-    if path.is_file() and zipfile.is_zipfile(path):
-        with unpacked(path) as folder:
-            yield _look(folder, path)
-    else:
-        yield _look(path, path)
+    with opened(path) as root:
+        yield _look(root, path)
 
 
 def choose(looked: Looked, series: str, volume: str) -> Candidate:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from ...errors import UserError
 from ..geometry import ras_from_lps
 from ..volume import Source
-from .archive import unpacked
+from .archive import opened
 from .elements import Damaged, read_header
 from .frames import Frame, frames_of
 from .stack import frame_plane
@@ -75,11 +74,8 @@ def corners_of(frame: Frame) -> np.ndarray:
 @contextmanager
 def _real_files(source: Source) -> Iterator[list[Path]]:
     """The slices' files, out of the zip where there is one."""
-    if source.path.is_file() and source.slice_files[0] != source.path and zipfile.is_zipfile(source.path):
-        with unpacked(source.path) as folder:
-            yield [folder / file.relative_to(source.path) for file in source.slice_files]
-    else:
-        yield list(source.slice_files)
+    with opened(source.path) as root:
+        yield [file if root == source.path else root / file.relative_to(source.path) for file in source.slice_files]
 
 
 def _slices_of(file: Path, shown: Path) -> list[SliceHeader]:

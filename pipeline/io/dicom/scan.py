@@ -14,13 +14,14 @@ from ...progress import bar
 from .decoder import IN_WORKERS
 from .elements import Damaged, items, read_header, text
 from .frames import Frame, frames_of, has_pixels
+from .native import DEFLATED
 from .quiet import quiet
 from .workers import WORKERS
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-DEFLATED, DICOMDIR = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.3.10"
+DICOMDIR = "1.2.840.10008.1.3.10"
 MOST_UNPACKED_BYTES = 2**31  # of a deflated file; more is an attack, not an image
 PREAMBLE, HEAD = 132, 4096  # bytes that tell DICOM from other files; that hold group 0002
 CLASSES = "1.2.840.10008.5.1.4.1.1."
@@ -151,7 +152,7 @@ def _header(file: Path) -> tuple[Dataset | None, int]:
         preamble = head[128:132] == b"DICM"
         dataset = read_header(stream, force=not preamble)
         pixels_at = 0 if deflated else stream.tell()
-    if not text(dataset, "SOPClassUID") and not text(getattr(dataset, "file_meta", dataset), "MediaStorageSOPClassUID"):
+    if not text(dataset, "SOPClassUID") and not _class_in_meta(dataset):
         if preamble:
             raise Damaged("cut off before the SOP class")
         return None, 0
@@ -178,19 +179,23 @@ def _refuse_bomb(head: bytes, stream: IO[bytes]) -> bool:
 
 def _kind(dataset: Dataset) -> str:
     """'' for an image, else what the object is. Raises: Damaged for an image that breaks off before its series is named."""
-    meta = getattr(dataset, "file_meta", None)
-    sop_class = text(dataset, "SOPClassUID") or (text(meta, "MediaStorageSOPClassUID") if meta is not None else "")
-    if not text(dataset, "SOPClassUID") and not has_pixels(dataset) and sop_class != DICOMDIR:
+    own, in_meta, pixels = text(dataset, "SOPClassUID"), _class_in_meta(dataset), has_pixels(dataset)
+    sop_class = own or in_meta
+    if not own and not pixels and sop_class != DICOMDIR:
         raise Damaged("cut off in its header")  # perhaps within the class itself: nothing can be said of its kind
+    image = "" if pixels else "object without an image"
     for beginning, kind in KINDS.items():
         if sop_class == beginning or sop_class.startswith(beginning + "."):
-            return kind or ("" if has_pixels(dataset) else "object without an image")
-    stated = text(meta, "MediaStorageSOPClassUID") if meta is not None else ""
-    if not has_pixels(dataset) and {sop_class, stated} & set(SLICES):
+            return kind or image
+    if not pixels and {sop_class, in_meta} & set(SLICES):
         if not text(dataset, "SeriesInstanceUID"):
             raise Damaged("cut off in its header")
         return ""  # a slice that breaks off: its series is refused by the names of the attributes that are missing
-    return "" if has_pixels(dataset) else "object without an image"
+    return image
+
+
+def _class_in_meta(dataset: Dataset) -> str:
+    return text(getattr(dataset, "file_meta", dataset), "MediaStorageSOPClassUID")
 
 
 def _label_object(dataset: Dataset, file: Path, why: str) -> LabelObject:
