@@ -54,7 +54,7 @@ def verify_rtstruct(path: Path, study: Study, planes: np.ndarray) -> None:
     from pydicom import dcmread
 
     dataset = dcmread(path)
-    slices = {(h.frame.sop_uid, h.frame_number): k for k, h in enumerate(study.headers)}
+    slices = study.slices_by_reference()
     for position, roi in enumerate(dataset.ROIContourSequence):
         polygons: dict[int, list[np.ndarray]] = {}
         for contour in roi.get("ContourSequence", ()):

@@ -51,7 +51,7 @@ def verify_seg(path: Path, study: Study, planes: np.ndarray) -> None:
     from pydicom import dcmread
 
     dataset = dcmread(path)
-    slices = {(h.frame.sop_uid, h.frame_number): k for k, h in enumerate(study.headers)}
+    slices = study.slices_by_reference()
     left = {
         (k, position)
         for position in range(len(dataset.SegmentSequence))

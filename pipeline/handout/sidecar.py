@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ..inference.prediction import Prediction
-from ..inference.segment import as_written
+from ..io.regrid import straight_grid
 from ..io.volume import Source, short_uid
 from .formats import Format
 from .resampled import reasons
@@ -32,7 +32,7 @@ def sidecar(prediction: Prediction, formats: Sequence[Format], *, write_s: float
     return {
         "format": FORMAT,
         "mask": formats[0].file,
-        "mask_shape": list(as_written(prediction.labels, prediction.table).shape),
+        "mask_shape": list(straight_grid(prediction.labels).shape),
         "resampled": list(moved),
         "files": [
             *({"name": row.file, "what": row.what, "exact": row.exact or not moved} for row in formats),

@@ -57,6 +57,10 @@ class Study:
     series_number: int
     frame_of_reference_uid: str
 
+    def slices_by_reference(self) -> dict[tuple[str, int | None], int]:
+        """(SOP Instance UID, frame number or None), as items refer to slices → the slice's position."""
+        return {(header.frame.sop_uid, header.frame_number): k for k, header in enumerate(self.headers)}
+
 
 def study_of(source: Source) -> Study:
     """The study that a volume belongs to.

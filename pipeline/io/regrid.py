@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,15 @@ from .volume import Volume
 
 AIR_HU = -1024
 WHOLE_SHIFT = 1e-6  # of a voxel: smaller shifts are none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StraightGrid:
+    """The right-angled grid that holds all voxels of a volume, each slice moved in its own plane."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray  # 4x4
+    shifts: np.ndarray  # (slices, 2): by how many voxels of the plane each slice is moved on it
 
 
 def orthogonal(volume: Volume, *, labels: bool = False, outside: float | None = None) -> Volume:
@@ -29,21 +38,16 @@ def orthogonal(volume: Volume, *, labels: bool = False, outside: float | None = 
     """
     if shear_distance_mm(volume.affine, volume.shape) <= SHEAR_MM:
         return volume
-    columns, rows, slices = volume.shape
-    axes = volume.affine[:3, :3]
-    shifts, step_mm, low, high = _shifts(volume)
-    shape = (columns + high[0] - low[0], rows + high[1] - low[1], *volume.array.shape[2:])
+    grid = straight_grid(volume)
     fill = outside if outside is not None else _outside(volume, labels)
-    result = np.full(shape, fill, dtype=volume.array.dtype)
-    for k in range(slices):
-        result[:, :, k] = _moved(volume.array[:, :, k], shifts[k] - low, shape[:2], labels, fill)
-    affine = np.eye(4)
-    affine[:3, :2], affine[:3, 2] = axes[:, :2], step_mm
-    affine[:3, 3] = volume.affine[:3, 3] + axes[:, :2] @ low
-    sentence = f"the slices are sheared by {np.linalg.norm(axes[:, :2] @ shifts[-1]):.1f} mm: each was moved in its own plane"
+    result = np.full((*grid.shape, *volume.array.shape[3:]), fill, dtype=volume.array.dtype)
+    for k, shift in enumerate(grid.shifts):
+        result[:, :, k] = _moved(volume.array[:, :, k], shift, grid.shape[:2], labels, fill)
+    shear_mm = np.linalg.norm(volume.affine[:3, :2] @ (grid.shifts[-1] - grid.shifts[0]))
+    sentence = f"the slices are sheared by {shear_mm:.1f} mm: each was moved in its own plane"
     notice = Notice(code="sheared", sentence=sentence)
     source = replace(volume.source, notices=(*volume.source.notices, notice))
-    return Volume(array=result, affine=affine, modality=volume.modality, source=source)
+    return Volume(array=result, affine=grid.affine, modality=volume.modality, source=source)
 
 
 def on_sheared_grid(array: np.ndarray, affine: np.ndarray, like: Volume) -> np.ndarray | None:
@@ -56,29 +60,31 @@ def on_sheared_grid(array: np.ndarray, affine: np.ndarray, like: Volume) -> np.n
     """
     if shear_distance_mm(like.affine, like.shape) <= SHEAR_MM:
         return None
-    shifts, step_mm, low, high = _shifts(like)
-    columns, rows, slices = like.shape
-    wanted = like.affine.copy()
-    wanted[:3, 2], wanted[:3, 3] = step_mm, like.affine[:3, 3] + like.affine[:3, :2] @ low
-    if grid_difference(array, affine, (columns + int(high[0] - low[0]), rows + int(high[1] - low[1]), slices), wanted):
+    grid, (columns, rows, _) = straight_grid(like), like.shape
+    if grid_difference(array, affine, grid.shape, grid.affine):
         return None
-    whole = np.rint(shifts - low).astype(int)
+    whole = np.rint(grid.shifts).astype(int)
     planes = [array[i : i + columns, j : j + rows, k] for k, (i, j) in enumerate(whole.tolist())]
     return np.stack(planes, axis=2)
 
 
-def _shifts(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Each slice's own shift in voxels of the plane (slices, 2), the step along the normal in mm, lowest and highest shift."""
+def straight_grid(volume: Volume) -> StraightGrid:
+    """Where `orthogonal` puts the volume; its own grid, without shifts, where that is right-angled."""
+    columns, rows, slices = volume.shape
+    if shear_distance_mm(volume.affine, volume.shape) <= SHEAR_MM:
+        return StraightGrid(shape=volume.shape, affine=volume.affine, shifts=np.zeros((slices, 2)))
     axes = volume.affine[:3, :3]
     normal = np.cross(axes[:, 0], axes[:, 1])
     normal /= np.linalg.norm(normal)
     step_mm = float(axes[:, 2] @ normal) * normal
     # the part of the step that lies in the plane, in voxels of the plane
     per_slice, *_ = np.linalg.lstsq(axes[:, :2], axes[:, 2] - step_mm, rcond=None)
-    shifts = np.arange(volume.shape[2])[:, None] * per_slice
+    shifts = np.arange(slices)[:, None] * per_slice
     low = np.floor(shifts.min(axis=0) + WHOLE_SHIFT).astype(int)
-    high = np.ceil(shifts.max(axis=0) - WHOLE_SHIFT).astype(int)
-    return shifts, step_mm, low, high
+    more = (np.ceil(shifts.max(axis=0) - WHOLE_SHIFT).astype(int) - low).tolist()
+    affine = volume.affine.copy()
+    affine[:3, 2], affine[:3, 3] = step_mm, volume.affine[:3, 3] + axes[:, :2] @ low
+    return StraightGrid(shape=(columns + more[0], rows + more[1], slices), affine=affine, shifts=shifts - low)
 
 
 def _outside(volume: Volume, labels: bool) -> float:
