@@ -11,12 +11,11 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1] / "io"))
 
+from made_labels import rtstruct, segmentation
 from oracle_series import Pixels, classic, enhanced, save, stack
-from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
@@ -95,9 +94,6 @@ def _planes(rng: np.random.Generator, form: Pixels, *, slope: float, shape: tupl
 
 def _write_labels(root: Path) -> None:
     """An image of 5 slices of 6 rows and 8 columns with an RTSTRUCT and three SEG of it."""
-    import highdicom as hd
-    from pydicom.sr.codedict import codes
-
     rng = np.random.default_rng(1)
     axes = np.eye(3)[:, :2]
     planes = stack(rng.integers(0, 4096, (5, 6, 8)), first=(0, 0, 40), axes=axes, spacing=(0.5, 0.75), step=(0, 0, 3))
@@ -105,65 +101,17 @@ def _write_labels(root: Path) -> None:
     for k, plane in enumerate(planes):
         dataset = classic(plane, number=k, uid=f"{SERIES}.{k}", series=SERIES, modality="CT", pixels=FORMS["explicit"])
         save(dataset, root / "image" / f"{k}")
-        for keyword in ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "StudyID"):
-            setattr(dataset, keyword, None)
-        dataset.ReferringPhysicianName, dataset.SliceThickness = None, 3
+        dataset.SliceThickness = 3
         sources.append(dataset)
-    (root / "labels").mkdir()
-    _rtstruct(root / "labels" / "rtstruct")
+    corners = ((0, 0), (1, 0), (1, 1), (0, 1))
+    contours = {
+        name: [[v for c, r in corners for v in (0.75 * (low + c * side), 0.5 * (low + r * side), z)] for z in slices]
+        for name, low, side, slices in (("tumour", 0.6, 2.8, (40, 43)), ("node", 2.7, 1.6, (46, 49, 52)))
+    }
+    place = "1.2.826.0.1.3680043.8.498.77"
+    rtstruct(root / "labels" / "rtstruct", contours, series=SERIES, frame_of_reference=place, uid=f"{SERIES}.8")
     mask = np.zeros((5, 6, 8), dtype=np.uint8)
     mask[1, 2, 3:6], mask[3, 0:4, 1:7] = 1, 2
-    segments = [
-        hd.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=label,
-            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-            segmented_property_type=codes.SCT.Neoplasm,
-            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL,
-        )
-        for number, label in ((1, "tumour"), (2, "node"))
-    ]
     for kind in ("BINARY", "FRACTIONAL", "LABELMAP"):
-        hd.seg.Segmentation(
-            source_images=sources,
-            pixel_array=mask,
-            segmentation_type=kind,
-            segment_descriptions=segments,
-            series_instance_uid=f"{SERIES}.9",
-            series_number=100,
-            sop_instance_uid=f"{SERIES}.9.1",
-            instance_number=1,
-            manufacturer="test",
-            manufacturer_model_name="test",
-            software_versions="1",
-            device_serial_number="1",
-        ).save_as(root / "labels" / f"seg_{kind.lower()}")
-
-
-def _rtstruct(path: Path) -> None:
-    dataset = Dataset()
-    dataset.ensure_file_meta()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = "1.2.840.10008.5.1.4.1.1.481.3", f"{SERIES}.8", "RTSTRUCT"
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    series, study, place = Dataset(), Dataset(), Dataset()
-    series.SeriesInstanceUID = SERIES
-    study.RTReferencedSeriesSequence = [series]
-    place.FrameOfReferenceUID, place.RTReferencedStudySequence = "1.2.826.0.1.3680043.8.498.77", [study]
-    dataset.ReferencedFrameOfReferenceSequence = [place]
-    dataset.StructureSetROISequence, dataset.ROIContourSequence = [], []
-    for number, (name, low, high, slices) in enumerate(
-        (("tumour", 0.6, 3.4, (40, 43)), ("node", 2.7, 4.3, (46, 49, 52))), start=1
-    ):
-        roi, drawn = Dataset(), Dataset()
-        roi.ROINumber, roi.ROIName, drawn.ReferencedROINumber, drawn.ContourSequence = number, name, number, []
-        for z in slices:
-            contour = Dataset()
-            corners = ((low, low), (high, low), (high, high), (low, high))
-            contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", 4
-            contour.ContourData = [f"{v:.3f}" for c, r in corners for v in (0.75 * c, 0.5 * r, z)]
-            drawn.ContourSequence.append(contour)
-        dataset.StructureSetROISequence.append(roi)
-        dataset.ROIContourSequence.append(drawn)
-    dataset.save_as(path, enforce_file_format=True)
+        path = root / "labels" / f"seg_{kind.lower()}"
+        segmentation(path, sources, mask, ("tumour", "node"), kind=kind, uid=f"{SERIES}.9")

@@ -5,16 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+from made_labels import rtstruct, segmentation
 from made_series import noise, save, volume_datasets
 from pydicom.dataelem import RawDataElement
-from pydicom.sr.codedict import codes
+from pydicom.dataset import Dataset
 from pydicom.tag import Tag
-from pydicom.uid import generate_uid
-from test_dicom_labels import TABLE, mm, rtstruct, square
+from test_dicom_labels import TABLE, mm, square
 
 from pipeline.errors import UserError
 from pipeline.io.dicom.rtstruct import filled
@@ -26,7 +25,11 @@ from pipeline.labels import label_table
 @pytest.fixture
 def image(tmp_path: Path) -> Volume:
     """5 slices of 12 rows and 12 columns; pixels of 0.75 x 0.5 mm, slices 3 mm apart from z = 40 on."""
-    return read_volume(save(volume_datasets(noise(5, 12, 12)), tmp_path / "image"))
+    return read_volume(save(sources(), tmp_path / "image"))
+
+
+def sources() -> list[Dataset]:
+    return volume_datasets(noise(5, 12, 12))
 
 
 def notices(volume: Volume) -> dict[str, str]:
@@ -148,45 +151,10 @@ def test_overlaps_are_counted_pair_by_pair(image: Volume, tmp_path: Path) -> Non
     assert notices(mask)["structures-overlap"].endswith("voxels: 1 in both a and b, 1 in both b and c")
 
 
-def segmentation(path: Path, pixels: np.ndarray, kind: str) -> Path:
-    """Written by highdicom; `pixels` (slices, rows, columns): labels, or fractions of the first segment."""
-    sources = volume_datasets(noise(5, 12, 12))
-    for dataset in sources:
-        for keyword in ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "StudyID"):
-            setattr(dataset, keyword, None)
-        dataset.ReferringPhysicianName = None
-    segments = [
-        hd.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=label,
-            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-            segmented_property_type=codes.SCT.Neoplasm,
-            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL,
-        )
-        for number, label in ((1, "tumour"), (2, "node"))[: 1 if kind == "FRACTIONAL" else 2]
-    ]
-    hd.seg.Segmentation(
-        source_images=sources,
-        pixel_array=pixels,
-        segmentation_type=kind,
-        segment_descriptions=segments,
-        series_instance_uid=generate_uid(),
-        series_number=100,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer="test",
-        manufacturer_model_name="test",
-        software_versions="1",
-        device_serial_number="1",
-        **({"max_fractional_value": 200} if kind == "FRACTIONAL" else {}),
-    ).save_as(path)
-    return path
-
-
 def test_a_label_map_object_lands_on_its_voxels_without_its_empty_frames(image: Volume, tmp_path: Path) -> None:
     mask = np.zeros((5, 12, 12), dtype=np.uint8)
     mask[1, 2, 3:6], mask[4, 0:3, 7] = 1, 2
-    path = segmentation(tmp_path / "seg.dcm", mask, "LABELMAP")
+    path = segmentation(tmp_path / "seg.dcm", sources(), mask, TABLE.names, kind="LABELMAP")
     assert int(pydicom.dcmread(path).NumberOfFrames) < 5
     found = read_label_volume(path, like=image, table=TABLE)
     np.testing.assert_array_equal(found.array, mask.transpose(2, 1, 0))
@@ -195,7 +163,9 @@ def test_a_label_map_object_lands_on_its_voxels_without_its_empty_frames(image: 
 def test_fractions_count_from_half_on_and_the_threshold_is_told(image: Volume, tmp_path: Path) -> None:
     fractions = np.zeros((5, 12, 12))
     fractions[2, 5, 2:6] = (0.49, 0.5, 0.51, 1.0)
-    found = read_label_volume(segmentation(tmp_path / "seg.dcm", fractions, "FRACTIONAL"), like=image, table=TABLE)
+    settings = {"kind": "FRACTIONAL", "max_fractional_value": 200}
+    path = segmentation(tmp_path / "seg.dcm", sources(), fractions, TABLE.names[:1], **settings)
+    found = read_label_volume(path, like=image, table=TABLE)
     assert np.argwhere(found.array == 1).tolist() == [[c, 5, 2] for c in (3, 4, 5)]
     assert notices(found)["fractional"] == "fractional segmentation: a voxel counts as inside from 100 of 200 on"
 
@@ -215,7 +185,7 @@ def test_fractions_count_from_half_on_and_the_threshold_is_told(image: Volume, t
 def test_a_damaged_segmentation_is_refused(keyword: str, value: object, reason: str, image: Volume, tmp_path: Path) -> None:
     mask = np.zeros((5, 12, 12), dtype=np.uint8)
     mask[1, 2, 3:6] = 1
-    path = segmentation(tmp_path / "seg.dcm", mask, "BINARY")
+    path = segmentation(tmp_path / "seg.dcm", sources(), mask, TABLE.names)
     dataset = pydicom.dcmread(path)
     setattr(dataset, keyword, value)
     dataset.save_as(path)

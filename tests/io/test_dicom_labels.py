@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import highdicom as hd
 import numpy as np
 import pytest
-from made_series import FRAME_OF_REFERENCE, SERIES, noise, save, volume_datasets
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from made_labels import rtstruct, segmentation
+from made_series import noise, save, volume_datasets
 
 from pipeline.errors import UserError
 from pipeline.io.dicom.rtstruct import filled
@@ -19,6 +16,7 @@ from pipeline.io.volume import Volume
 from pipeline.labels import label_table
 
 TABLE = label_table({"tumour": 1, "node": 2})
+NAMES = ("Tumour left", "Node")  # of the segments
 
 
 @pytest.fixture
@@ -33,35 +31,6 @@ def mm(column: float, row: float, z: float) -> list[float]:
 
 def square(low: float, high: float, z: float) -> list[float]:
     return [v for point in ((low, low), (high, low), (high, high), (low, high)) for v in mm(*point, z)]
-
-
-def rtstruct(path: Path, contours: dict[str, list[list[float]]], *, series: str = SERIES, kind: str = "CLOSED_PLANAR") -> Path:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.481.3", generate_uid()
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.Modality, dataset.FrameOfReferenceUID = "RTSTRUCT", FRAME_OF_REFERENCE
-    referenced, study, place = Dataset(), Dataset(), Dataset()
-    referenced.SeriesInstanceUID = series
-    study.RTReferencedSeriesSequence = [referenced]
-    place.FrameOfReferenceUID, place.RTReferencedStudySequence = FRAME_OF_REFERENCE, [study]
-    dataset.ReferencedFrameOfReferenceSequence = [place]
-    dataset.StructureSetROISequence, dataset.ROIContourSequence = [], []
-    for number, (name, parts) in enumerate(contours.items(), start=1):
-        roi, drawn = Dataset(), Dataset()
-        roi.ROINumber, roi.ROIName, drawn.ReferencedROINumber, drawn.ContourSequence = number, name, number, []
-        for part in parts:
-            contour = Dataset()
-            contour.ContourGeometricType, contour.NumberOfContourPoints = kind, len(part) // 3
-            contour.ContourData = [f"{v:.4f}" for v in part]
-            drawn.ContourSequence.append(contour)
-        dataset.StructureSetROISequence.append(roi)
-        dataset.ROIContourSequence.append(drawn)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(path, enforce_file_format=True)
-    return path
 
 
 def test_a_polygon_takes_the_pixels_whose_centres_lie_inside() -> None:
@@ -152,43 +121,6 @@ def test_overlapping_structures_keep_both_or_the_first(image: Volume, tmp_path: 
     assert any("1 in both tumour and node" in n.sentence for n in first.source.notices)
 
 
-def segmentation(folder: Path, mask: np.ndarray, path: Path, *, reverse: bool = False, fractional: bool = False) -> Path:
-    """Written by highdicom; `mask` (slices, rows, columns) of 0, 1, 2."""
-    sources = volume_datasets(noise())
-    for dataset in sources:
-        for keyword in ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "StudyID"):
-            setattr(dataset, keyword, None)
-        dataset.ReferringPhysicianName = None
-    if reverse:
-        sources, mask = sources[::-1], mask[::-1]
-    segments = [
-        hd.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=label,
-            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-            segmented_property_type=codes.SCT.Neoplasm,
-            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL,
-        )
-        for number, label in ((1, "Tumour left"), (2, "Node"))
-    ]
-    kind = hd.seg.SegmentationTypeValues.FRACTIONAL if fractional else hd.seg.SegmentationTypeValues.BINARY
-    hd.seg.Segmentation(
-        source_images=sources,
-        pixel_array=np.ascontiguousarray(mask).astype(np.uint8),
-        segmentation_type=kind,
-        segment_descriptions=segments,
-        series_instance_uid=generate_uid(),
-        series_number=100,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer="test",
-        manufacturer_model_name="test",
-        software_versions="1",
-        device_serial_number="1",
-    ).save_as(path)
-    return path
-
-
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("fractional", [False, True])
 def test_a_segmentation_by_another_library_lands_on_its_voxels(
@@ -196,7 +128,10 @@ def test_a_segmentation_by_another_library_lands_on_its_voxels(
 ) -> None:
     mask = np.zeros((5, 6, 8), dtype=np.uint8)
     mask[1, 2, 3:6], mask[4, 0, 7] = 1, 2
-    path = segmentation(tmp_path / "image", mask, tmp_path / "seg.dcm", reverse=reverse, fractional=fractional)
+    sources, pixels = volume_datasets(noise()), mask
+    if reverse:
+        sources, pixels = sources[::-1], np.ascontiguousarray(mask[::-1])
+    path = segmentation(tmp_path / "seg.dcm", sources, pixels, NAMES, kind="FRACTIONAL" if fractional else "BINARY")
     found = read_label_volume(path, like=image, table=TABLE, structures={"tumour*": 1, "node": 2})
     np.testing.assert_array_equal(found.array, mask.transpose(2, 1, 0))
 
@@ -204,7 +139,7 @@ def test_a_segmentation_by_another_library_lands_on_its_voxels(
 def test_a_segmentation_on_another_grid_is_refused_with_the_distance(tmp_path: Path) -> None:
     mask = np.zeros((5, 6, 8), dtype=np.uint8)
     mask[1, 2, 3] = 1
-    path = segmentation(tmp_path, mask, tmp_path / "seg.dcm")
+    path = segmentation(tmp_path / "seg.dcm", volume_datasets(noise()), mask, NAMES)
     moved = read_volume(save(volume_datasets(noise(), first=(-100.3, -120, 40)), tmp_path / "moved"))
     with pytest.raises(UserError, match=r"does not lie on the image's grid: pixels miss the voxels by up to 0.30 mm"):
         read_label_volume(path, like=moved, table=TABLE, structures={"tumour*": 1})
