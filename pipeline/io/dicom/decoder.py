@@ -55,6 +55,7 @@ class OpenFile:
         self.syntax = text(getattr(self.dataset, "file_meta", self.dataset), "TransferSyntaxUID")
         if self.syntax not in DECODERS:
             raise Undecodable("its group 0002 does not say how the pixels are packed")
+        self.plugin = next((p for p in DECODERS[self.syntax] if find_spec(MODULES[p])), DECODERS[self.syntax][0])
         self.rows, self.columns = integer(self.dataset, "Rows"), integer(self.dataset, "Columns")
 
     def frame(self, index: int) -> np.ndarray:
@@ -64,13 +65,12 @@ class OpenFile:
         if self.syntax != RLE:
             self._judge(index)
         decoder = get_decoder(self.syntax)
-        plugin = next((p for p in DECODERS[self.syntax] if find_spec(MODULES[p])), DECODERS[self.syntax][0])
         try:
             with quiet():
-                found, _ = decoder.as_array(self.dataset, index=index, raw=True, decoding_plugin=plugin)
+                found, _ = decoder.as_array(self.dataset, index=index, raw=True, decoding_plugin=self.plugin)
         except Exception as error:  # each library has its own errors for a damaged stream
-            reason = (str(error).splitlines() or [type(error).__name__])[-1].strip().removeprefix(f"{plugin}: ")
-            raise Undecodable(f"the pixels ({decoder.UID.name}) cannot be decoded: {plugin}: {reason}") from error
+            reason = (str(error).splitlines() or [type(error).__name__])[-1].strip().removeprefix(f"{self.plugin}: ")
+            raise Undecodable(f"the pixels ({decoder.UID.name}) cannot be decoded: {self.plugin}: {reason}") from error
         return np.asarray(found)
 
     def _judge(self, index: int) -> None:
