@@ -36,14 +36,16 @@ def run(arguments: argparse.Namespace) -> int:
         folder = resume(arguments.out, budget_s=budget_s, used_s=process_age_s(), data_root=arguments.data)
     else:
         choices = _choices(arguments, budget_s)
-        from ..training.train import train, write_plan
-
         if arguments.plan:
+            from ..training.open_experiment import write_plan
+
             file = write_plan(arguments.source, arguments.plan, **choices)
             again = f" --time-budget {arguments.time_budget}" if arguments.time_budget else ""
             print(f"plan         {file}")
             print(f"next         unet train {file}{again} -o runs/{file.stem}")
             return 0
+        from ..training.train import train
+
         folder = train(arguments.source, arguments.out, used_s=process_age_s(), **choices)
     facts = folder.facts()
     if not facts.get("finished"):

@@ -16,7 +16,7 @@ from ..network.tiling import WholeSlice
 from ..progress import bar
 from ..training.checkpoint import load_checkpoint
 from ..training.run_folder import RunFolder, open_run_folder
-from ..training.train import split
+from ..training.split import split
 from .segment import segment
 
 

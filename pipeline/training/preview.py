@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..io.paths import file_aside
-from .train import open_experiment, split
+from .open_experiment import open_experiment
+from .split import split
 
 CASES_SHOWN = 4  # preprocessed for the page, spread over the training cases
 

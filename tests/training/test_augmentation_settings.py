@@ -11,7 +11,8 @@ from made_trainings import TINY, write_set
 from pipeline.data.augmentation import Augmentation
 from pipeline.errors import UserError
 from pipeline.training.experiment import Experiment, experiment_yaml, read_experiment
-from pipeline.training.train import override, train
+from pipeline.training.open_experiment import override
+from pipeline.training.train import train
 
 
 def read(tmp_path: Path, text: str) -> Experiment:

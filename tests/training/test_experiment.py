@@ -17,7 +17,7 @@ from pipeline.data.slice_grid import Preprocessing
 from pipeline.errors import UserError
 from pipeline.labels import label_table
 from pipeline.training.experiment import Experiment, NetworkSettings, experiment_from, experiment_yaml, read_experiment
-from pipeline.training.train import override
+from pipeline.training.open_experiment import override
 
 UNUSUAL = Experiment(
     name="yes: a 'name' with # and ü",

@@ -29,7 +29,8 @@ from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.run_folder import RunFolder, open_run_folder
 from pipeline.training.schedule import Clock
 from pipeline.training.session import Session
-from pipeline.training.train import resume, split, train
+from pipeline.training.split import split
+from pipeline.training.train import resume, train
 from pipeline.training.validation import Validator, metrics
 
 SIGMOID = {**TINY, "network.head": "sigmoid"}
