@@ -1,0 +1,60 @@
+"""Several U-Nets of one design that answer together, as one network. Needs torch alone.
+
+Their probabilities are averaged, not their scores: a network that is surer than the others would outvote them by its scale.
+What comes out are scores again, those of the mean probability, so whatever decides by scores stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .catalogue import build_network
+from .decide import Head
+from .unet import OriginalUNet
+
+MOST_MEMBERS = 64
+
+
+class Ensemble(nn.Module):
+    """The mean of several networks' probabilities, as logits.
+
+    Args:
+        members: at least one; all of one design and output.
+        head: "softmax": the log of the mean probability of each class; "sigmoid": the logit of the mean probability.
+    Shapes: as each member's.
+    """
+
+    def __init__(self, members: Sequence[OriginalUNet], head: Head) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.head = head
+        self.design = members[0].design
+        self.output = members[0].output
+        if any((member.design, member.output) != (self.design, self.output) for member in members):
+            raise ValueError("the members of an ensemble must have one design")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """One member after the other, in logarithms: exact also where probabilities are too small for a float."""
+        yes, no = self._logarithms(self.members[0](image))
+        for member in self.members[1:]:
+            more_yes, more_no = self._logarithms(member(image))
+            yes, no = torch.logaddexp(yes, more_yes), torch.logaddexp(no, more_no)
+        return yes - no  # the number of members, by which both are divided, falls out
+
+    def _logarithms(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Log of the probability, and of what it is held against: the opposite, or 1 where classes exclude each other."""
+        if self.head == "sigmoid":
+            return nn.functional.logsigmoid(scores), nn.functional.logsigmoid(-scores)
+        chosen = torch.log_softmax(scores, dim=1)
+        return chosen, torch.zeros_like(chosen[:, :1])
+
+
+def build_ensemble(name: str, settings: Mapping[str, object], *, members: int, head: Head) -> nn.Module:
+    """So many networks of this name with these settings as one. Raises: UserError as `build_network`, or for their number."""
+    if not 1 <= members <= MOST_MEMBERS:
+        raise UserError(f"an ensemble has 1 to {MOST_MEMBERS} members, not {members}")
+    return Ensemble([build_network(name, settings) for _ in range(members)], head)  # type: ignore[misc]
