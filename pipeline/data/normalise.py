@@ -18,18 +18,29 @@ class Normalisation:
     """How the intensities of one volume are scaled.
 
     window: Hounsfield units (or any fixed scale) from `low` to `high` become -1 to 1, clipped. For CT.
+    foreground: clipped to Hounsfield units `low` to `high`, then less `mean` and divided by `deviation`; all four are those of
+        the voxels inside the structures, over the training cases. For CT.
     percentiles: as window, with the volume's own percentiles `low` and `high` (0 to 100). For pictures and X-ray.
     zscore: clipped to the percentiles `low` and `high`, then mean 0 and standard deviation 1 of the volume. For MR.
     none: as stored.
     """
 
-    kind: Literal["window", "percentiles", "zscore", "none"] = "zscore"
+    kind: Literal["window", "foreground", "percentiles", "zscore", "none"] = "zscore"
     low: float = 0.5
     high: float = 99.5
+    mean: float = 0.0  # foreground only
+    deviation: float = 1.0  # foreground only
+
+    @property
+    def by_units(self) -> bool:
+        """Whether `low` and `high` are grey values that mean the same in every volume, and not percentiles of each."""
+        return self.kind in ("window", "foreground")
 
     @property
     def limits(self) -> tuple[float, float] | None:
         """Between which values every normalised voxel lies, in every volume; None where that depends on the volume."""
+        if self.kind == "foreground":
+            return (self.low - self.mean) / self.deviation, (self.high - self.mean) / self.deviation
         return (-1.0, 1.0) if self.kind in ("window", "percentiles") else None
 
     def problems(self) -> list[str]:
@@ -38,9 +49,19 @@ class Normalisation:
             return []
         if not self.low < self.high:  # NaN is below nothing
             return [f"normalisation.low {self.low:g} must be below normalisation.high {self.high:g}"]
-        if self.kind != "window" and not (self.low >= 0 and self.high <= 100):
+        if not self.by_units and not (self.low >= 0 and self.high <= 100):
             return [f"normalisation percentiles must lie in 0 to 100, are {self.low:g} and {self.high:g}"]
+        if self.kind == "foreground":
+            return self._foreground_problems()
         return []
+
+    def _foreground_problems(self) -> list[str]:
+        found = []
+        if not 0 < self.deviation < float("inf"):
+            found.append(f"normalisation.deviation must be above 0, is {self.deviation:g}")
+        if not self.low <= self.mean <= self.high:
+            found.append(f"normalisation.mean must lie in {self.low:g} to {self.high:g}, is {self.mean:g}")
+        return found
 
 
 def normalise(array: np.ndarray, how: Normalisation) -> np.ndarray:
@@ -57,7 +78,7 @@ def normalise(array: np.ndarray, how: Normalisation) -> np.ndarray:
     if how.kind == "none":
         return array.astype(np.float32)
     low, high = how.low, how.high
-    if how.kind != "window":
+    if not how.by_units:
         low, high = (float(value) for value in np.percentile(array, (how.low, how.high)))
         if low == high:  # almost all voxels are alike, as in a dark picture with few bright spots: keep what differs
             low, high = float(array.min()), float(array.max())
@@ -65,11 +86,18 @@ def normalise(array: np.ndarray, how: Normalisation) -> np.ndarray:
             return np.zeros(array.shape, dtype=np.float32)
     # contiguous: the sum's last bit depends on the order of the voxels in memory, and the mask must not
     flat = np.ascontiguousarray(array).reshape(-1)
-    centre, scale = _mean_and_deviation(flat, low, high) if how.kind == "zscore" else ((low + high) / 2, (high - low) / 2)
+    centre, scale = _centre_and_scale(flat, how, low, high)
     scaled = np.empty(flat.shape, dtype=np.float32)
     for part in _parts(flat.size):
         scaled[part] = (np.clip(flat[part].astype(np.float64), low, high) - centre) / scale
     return scaled.reshape(array.shape)
+
+
+def _centre_and_scale(flat: np.ndarray, how: Normalisation, low: float, high: float) -> tuple[float, float]:
+    """Which of the clipped values becomes 0, and how far from it 1 lies."""
+    if how.kind == "foreground":
+        return how.mean, how.deviation
+    return _mean_and_deviation(flat, low, high) if how.kind == "zscore" else ((low + high) / 2, (high - low) / 2)
 
 
 def _mean_and_deviation(flat: np.ndarray, low: float, high: float) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from .schedule import Shape
 
 # Younger than the first runs, and by default as those trained: then not in the digest, so that an earlier run goes on.
 ADDED_SETTINGS = ("ema", "schedule", "warm_up_fraction", "gradient_norm", "patience", "loss")
+ADDED_NORMALISATION = ("mean", "deviation")  # the same, within preprocessing.normalisation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +135,10 @@ class Experiment:
         added = [name for name in ADDED_SETTINGS if settings[name] == defaults[name]]
         for name in ("name", "manifest", "workers", *added):
             del settings[name]
+        normalisation, usual = settings["preprocessing"]["normalisation"], defaults["preprocessing"]["normalisation"]
+        for name in ADDED_NORMALISATION:
+            if normalisation[name] == usual[name]:
+                del normalisation[name]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def check_fits(self, table: LabelTable) -> None:

@@ -49,6 +49,16 @@ def test_a_window_worked_out_by_hand():
     assert ours.dtype == np.float32
 
 
+def test_foreground_is_the_clipped_scan_less_the_structures_mean_over_their_deviation():
+    """Worked out by hand: 60 +- 20 HU inside the structures, which reach from 20 to 120."""
+    how = Normalisation(kind="foreground", low=20, high=120, mean=60, deviation=20)
+    ours = normalise(np.array([[[-1000, 20, 60, 90, 120, 3071]]], dtype=np.int16), how)
+    assert ours.tolist() == [[[-2, -2, 0, 1.5, 3, 3]]]
+    assert ours.dtype == np.float32
+    assert how.limits == (-2, 3)
+    assert how.problems() == []
+
+
 def test_as_stored_changes_the_type_alone():
     assert normalise(np.array([[[7, -3]]], dtype=np.int16), Normalisation(kind="none")).tolist() == [[[7, -3]]]
 
@@ -97,6 +107,9 @@ def test_a_volume_of_several_parts_is_scaled_as_one(scan, monkeypatch):
         ({"low": float("nan")}, "must be below"),
         ({"kind": "percentiles", "low": -1}, "0 to 100"),
         ({"kind": "zscore", "high": 101}, "0 to 100"),
+        ({"kind": "foreground", "low": -50, "high": 50, "deviation": 0}, "deviation must be above 0, is 0"),
+        ({"kind": "foreground", "low": -50, "high": 50, "deviation": float("nan")}, "deviation must be above 0, is nan"),
+        ({"kind": "foreground", "low": -50, "high": 50, "mean": 60}, "mean must lie in -50 to 50, is 60"),
     ],
 )
 def test_settings_that_make_no_sense_are_named(settings, words):

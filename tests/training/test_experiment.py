@@ -149,12 +149,20 @@ def test_the_digest_follows_what_decides_the_weights():
     assert replace(Experiment(), network=NetworkSettings(name="original", width=32)).digest != digest
 
 
+def without_mean(preprocessing: Preprocessing) -> Preprocessing:
+    return replace(preprocessing, normalisation=replace(preprocessing.normalisation, mean=0.0))
+
+
 def test_runs_from_before_a_setting_existed_keep_their_digest():
     """A run is refused where its digest has changed; one that began with fewer settings trained as their defaults do."""
     added = {"ema", "schedule", "warm_up_fraction", "gradient_norm", "patience", "loss"}
     earlier = {k: v for k, v in asdict(Experiment()).items() if k not in {"name", "manifest", "workers", *added}}
+    for setting in ("mean", "deviation"):
+        del earlier["preprocessing"]["normalisation"][setting]
     assert Experiment().digest == hashlib.sha256(json.dumps(earlier, sort_keys=True).encode()).hexdigest()
     assert replace(Experiment(), ema=0.999).digest != Experiment().digest
+    mean = Preprocessing(normalisation=Normalisation(kind="foreground", low=-50, high=50, mean=5))
+    assert replace(Experiment(), preprocessing=mean).digest != replace(Experiment(), preprocessing=without_mean(mean)).digest
 
 
 def test_overrides_go_by_dotted_name():
