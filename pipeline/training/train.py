@@ -52,8 +52,8 @@ def train(
     with writing_into(folder), alone_in(folder):
         refuse_occupied(folder)  # again, now that nobody else can begin here
         try:
-            _prepare(folder, experiment, manifest, reasons, fold=fold, budget_s=budget_s)
-            return _run(folder, training, validation, began_s=began_s, budget_s=budget_s)
+            prepare(folder, experiment, manifest, reasons, fold=fold, budget_s=budget_s)
+            return run_session(folder, training, validation, began_s=began_s, budget_s=budget_s)
         except (UserError, OSError):
             if not folder.last.is_file():  # nothing was learned that a resume could go on from
                 shutil.rmtree(folder.path, ignore_errors=True)
@@ -84,10 +84,10 @@ def resume(
         budget_s = float(str(facts["budget_s"]))
     training, validation = split(manifest, folder.fold)
     with writing_into(folder), alone_in(folder):
-        return _run(folder, training, validation, began_s=began_s, budget_s=budget_s)
+        return run_session(folder, training, validation, began_s=began_s, budget_s=budget_s)
 
 
-def _prepare(
+def prepare(
     folder: RunFolder,
     experiment: Experiment,
     manifest: Manifest,
@@ -96,6 +96,7 @@ def _prepare(
     fold: int | None,
     budget_s: float | None,
 ) -> None:
+    """Make the run folder: what is trained, on what, and which fold."""
     for place in (folder.path, folder.last.parent, folder.pictures, folder.scores):
         place.mkdir(parents=True, exist_ok=True)
     write_manifest(manifest, folder.manifest_file)
@@ -106,12 +107,23 @@ def _prepare(
     folder.note({"fold": fold, "budget_s": budget_s, "finished": False, **digests})
 
 
-def _run(
-    folder: RunFolder, training: list[Case], validation: list[Case], *, began_s: float, budget_s: float | None
+def run_session(
+    folder: RunFolder,
+    training: list[Case],
+    validation: list[Case],
+    *,
+    began_s: float,
+    budget_s: float | None,
+    place: Path | None = None,
 ) -> RunFolder:
+    """Train in a prepared folder, from its last checkpoint if there is one; to the end, or until a signal.
+
+    Args:
+        place: what `--resume` is to be told, where that is not the folder itself.
+    """
     from .session import Session
 
-    go_on = f"go on with: unet train --resume -o {folder.path}"
+    go_on = f"go on with: unet train --resume -o {place or folder.path}"
     try:
         Session(folder, training, validation, began_s=began_s, budget_s=budget_s).run()
     except KeyboardInterrupt:  # while preprocessing, or a second time
