@@ -59,7 +59,10 @@ class Delivery:
             if event.kind == "begin":
                 self._begin(self._client, event)
             else:
-                getattr(self, f"_{event.kind}")(self._client, self._known_run(self._client, event), event)
+                run_id = self._known_run(self._client, event)
+                if event.kind in ("metrics", "file") and event.data.get("of_training"):
+                    run_id = self._parent_ids[event.run]
+                getattr(self, f"_{event.kind}")(self._client, run_id, event)
         except MlflowException as error:
             if error.error_code in REFUSALS:
                 raise Refused(_first_line(error)) from error
@@ -73,12 +76,15 @@ class Delivery:
         if found is not None:
             run_id = str(found.info.run_id)
             self._parent_ids[event.run] = found.data.tags.get("mlflow.parentRunId", "")
-            client.update_run(run_id, status="RUNNING")
+            if not event.data.get("ended"):
+                client.update_run(run_id, status="RUNNING")
         else:
             parent = _parent(client, experiment, event)
             tags = {**event.data["tags"], RUN_TAG: event.run, "mlflow.parentRunId": parent}  # type: ignore[dict-item]
             run_id = _create(client, experiment, event.time_ms, name=str(event.data["name"]), tags=tags)
             self._parent_ids[event.run] = parent
+            if event.data.get("ended"):  # MLflow has lost it, and nothing runs
+                self._terminate(client, run_id, event, str(event.data["ended"]))
         self._run_ids[event.run] = run_id
 
     def _known_run(self, client: MlflowClient, event: Event) -> str:
@@ -127,8 +133,11 @@ class Delivery:
         client.log_text(run_id, str(event.data["text"]), str(event.data["file"]))
 
     def _end(self, client: MlflowClient, run_id: str, event: Event) -> None:
+        self._terminate(client, run_id, event, str(event.data["status"]))
+
+    def _terminate(self, client: MlflowClient, run_id: str, event: Event, status: str) -> None:
         """The run is over; its training is, too, when no other fold of it still runs."""
-        client.set_terminated(run_id, str(event.data["status"]), end_time=event.time_ms)
+        client.set_terminated(run_id, status, end_time=event.time_ms)
         parent = self._parent_ids.get(event.run, "")
         if not parent:
             return
@@ -137,7 +146,7 @@ class Delivery:
         children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
         states = [child.info.status for child in children]
         if "RUNNING" not in states:
-            ended = "FINISHED" if set(states) == {"FINISHED"} else str(event.data["status"])
+            ended = "FINISHED" if set(states) == {"FINISHED"} else status
             client.set_terminated(parent, ended, end_time=max(event.time_ms, training.start_time))
 
 

@@ -48,6 +48,7 @@ def open_tracker(
     training_key: str,
     training_name: str = "",
     run_id: str = "",
+    ended: Status | None = None,
     uri: str = "",
 ) -> Tracker:
     """Begin or go on with one run (a child) of one training (its parent).
@@ -59,6 +60,8 @@ def open_tracker(
         training_key: what all folds of one training have in common, e.g. the hash of the experiment; finds the parent again.
         training_name: the parent's name; absent: made from the key.
         run_id: what `Tracker.run_id` said when the run began: goes on with that run. Absent: a new one.
+        ended: the run is over: something is added to it, and its status and its end stay. Where MLflow no longer has it, it is
+            made anew with this status.
         uri: MLflow's address; absent: MLFLOW_TRACKING_URI, else SQLite in `mlruns/`.
     Raises: UserError when the address cannot be one. A store that does not answer is no error.
     """
@@ -69,7 +72,7 @@ def open_tracker(
     import mlflow  # noqa: F401  # here and not in the thread: two threads that import the same packages can meet half-made ones
 
     run = run_id or f"{PENDING}{uuid.uuid4().hex}"
-    tracker = Tracker(folder, experiment=experiment, run=run, uri=tracking_uri(uri))
+    tracker = Tracker(folder, experiment=experiment, run=run, uri=tracking_uri(uri), ended=ended)
     name = training_name or f"training {training_key[:8]}"
     tracker._begin(name=run_name, training=training_key, training_name=name)
     return tracker
@@ -78,8 +81,8 @@ def open_tracker(
 class Tracker:
     """One run. Every method returns at once; the store hears of it from the thread. Made by `open_tracker`."""
 
-    def __init__(self, folder: Path, *, experiment: str, run: str, uri: str) -> None:
-        self.uri = uri
+    def __init__(self, folder: Path, *, experiment: str, run: str, uri: str, ended: Status | None = None) -> None:
+        self.uri, self._ended = uri, ended
         self._folder, self._experiment, self._run = folder.resolve(), experiment, run
         self._spool = Spool(self._folder)
         self._waiting = deque(self._spool.adopted)
@@ -119,26 +122,35 @@ class Tracker:
         """All metrics of one epoch with the machine's load, in one write. None (n/a) is left out, infinity is kept as NaN."""
         self._add("metrics", {"step": epoch, "values": {**_finite(metrics), **_machine_load()}})
 
-    def log_scores(self, metrics: Mapping[str, float | None], *, step: int = 0) -> None:
-        """Metrics that belong to no epoch, such as those of an evaluation."""
-        self._add("metrics", {"step": step, "values": _finite(metrics)})
+    def log_scores(self, metrics: Mapping[str, float | None], *, step: int = 0, training: bool = False) -> None:
+        """Metrics that belong to no epoch, such as those of an evaluation; `training`: of the parent, over its folds."""
+        self._add("metrics", {"step": step, "values": _finite(metrics), "of_training": training})
 
-    def log_file(self, path: Path, folder: str = "") -> None:
-        """A file as it is when it is sent: it must stay where it is. `folder` is the place among the run's artifacts."""
+    def log_file(self, path: Path, folder: str = "", *, training: bool = False) -> None:
+        """A file as it is when it is sent: it must stay where it is.
+
+        Args:
+            folder: the place among the run's artifacts.
+            training: of the training, the parent, not of this run.
+        """
         path = path.resolve()
         kept = path.relative_to(self._folder) if path.is_relative_to(self._folder) else path  # so that a moved run folder works
-        self._add("file", {"path": kept.as_posix(), "folder": folder})
+        self._add("file", {"path": kept.as_posix(), "folder": folder, "of_training": training})
 
     def log_text(self, text: str, file: str) -> None:
         """A text artifact, e.g. log_text(yaml, "experiment.yaml")."""
         self._add("text", {"text": text, "file": file})
 
     def close(self, status: Status = "FINISHED") -> int:
-        """End the run; waits at most 10 s (SQLite: 60 s) for what is on its way. Returns: how many messages stay behind."""
+        """End the run, unless it was over; waits at most 10 s (SQLite: 60 s) for what is on its way.
+
+        Returns: how many messages stay behind.
+        """
         if self._closed:
             return 0
         self._closed = True
-        self._add("end", {"status": status})
+        if self._ended is None:
+            self._add("end", {"status": status})
         with self._change:
             self._closing = True
             self._change.notify()
@@ -163,7 +175,8 @@ class Tracker:
 
     def _begin(self, *, name: str, training: str, training_name: str) -> None:
         tags = environment_tags()
-        self._add("begin", {"name": name, "training": training, "training_name": training_name, "tags": tags})
+        named = {"name": name, "training": training, "training_name": training_name, "tags": tags}
+        self._add("begin", {**named, "ended": self._ended})
 
     def _add(self, kind: str, data: dict[str, object]) -> None:
         event = Event(kind=kind, experiment=self._experiment, run=self._run, time_ms=time.time_ns() // 1_000_000, data=data)

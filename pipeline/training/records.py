@@ -21,16 +21,23 @@ from .run_folder import RunFolder
 from .validation import CaseScores, metrics
 
 
-def tracker_of(folder: RunFolder) -> Tracker:
-    """The run in MLflow that belongs to a run folder: the one it began with, or a new one."""
+def tracker_of(folder: RunFolder, *, over: bool = False) -> Tracker:
+    """The run in MLflow that belongs to a run folder: the one it began with, or a new one.
+
+    Args:
+        over: nothing is trained here: something is added, and the run's status stays.
+    """
     experiment, manifest, fold = folder.experiment(), folder.manifest(), folder.fold
+    facts = folder.facts()
+    ended: Literal["FINISHED", "KILLED"] = "FINISHED" if facts.get("finished") else "KILLED"
     return open_tracker(
         folder.path,
         experiment="unet",
         run_name="all cases" if fold is None else f"fold {fold}",
         training_key=f"{experiment.digest[:24]}-{manifest.digest[:24]}",
         training_name=experiment.name,
-        run_id=str(folder.facts().get("mlflow_run_id") or ""),
+        run_id=str(facts.get("mlflow_run_id") or ""),
+        ended=ended if over else None,
     )
 
 

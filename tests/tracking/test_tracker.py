@@ -101,6 +101,46 @@ def test_resumed_training_goes_on_in_its_run(project: Path) -> None:
     assert len(MlflowClient(tracking_uri()).get_metric_history(first.run_id, "loss")) == 2
 
 
+@pytest.mark.parametrize("status", ["FINISHED", "KILLED", "FAILED"])
+def test_what_is_added_to_a_run_that_is_over_changes_neither_its_status_nor_its_end(project: Path, status: str) -> None:
+    first = fold(project)
+    first.close(status)
+    before = [run.info for run in runs()]
+    with fold(project, run_id=first.run_id, ended="FINISHED") as second:
+        second.log_scores({"evaluation/dice/anterior": 0.5})
+    assert children()[0].data.metrics["evaluation/dice/anterior"] == 0.5
+    assert [(info.status, info.end_time) for info in before] == [(run.info.status, run.info.end_time) for run in runs()]
+    assert {info.status for info in before} == {status}
+
+
+def test_a_run_that_is_over_and_lost_is_made_anew_as_it_ended(project: Path) -> None:
+    first = fold(project)
+    first.close()
+    client = MlflowClient(tracking_uri())
+    client.delete_run(first.parent_run_id)
+    client.delete_run(first.run_id)
+    with fold(project, run_id=first.run_id, ended="KILLED") as second:
+        second.log_scores({"evaluation/dice/anterior": 0.5})
+    assert [run.info.status for run in runs()] == ["KILLED", "KILLED"]
+
+
+def test_numbers_and_files_of_the_training_stand_on_the_parent(project: Path) -> None:
+    with fold(project, 0) as first:
+        first.log_scores({"val/dice": 0.5})
+    scores = project / "scores.csv"
+    scores.write_text("case", encoding="utf-8")
+    with fold(project, 1) as second:
+        second.log_scores({"val/dice": 0.75})
+        second.log_scores({"val/dice": 0.625}, training=True)
+        second.log_file(scores, "scores", training=True)
+    client = MlflowClient(tracking_uri())
+    parent = client.get_run(second.parent_run_id)
+    assert parent.data.metrics == {"val/dice": 0.625}
+    assert sorted(run.data.metrics["val/dice"] for run in children()) == [0.5, 0.75]
+    assert [item.path for item in client.list_artifacts(parent.info.run_id, "scores")] == ["scores/scores.csv"]
+    assert client.list_artifacts(second.run_id) == []
+
+
 def test_run_that_was_deleted_is_begun_anew(project: Path) -> None:
     first = fold(project)
     first.close()
