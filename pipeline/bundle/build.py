@@ -17,8 +17,9 @@ from .. import __version__
 from ..errors import UserError
 from ..io.paths import written_aside
 from ..training.checkpoint import load_checkpoint
+from ..training.chosen import chosen_for, flips_of
 from ..training.run_folder import RunFolder, open_run_folder
-from .bundle import FORMAT, METADATA, WEIGHTS, Bundle, contents_sha256, network_with, open_bundle
+from .bundle import METADATA, WEIGHTS, Bundle, contents_sha256, format_of, network_with, open_bundle
 from .inference_config import RUNTIME, inference_config
 from .metadata import metadata
 from .model_card import model_card
@@ -33,6 +34,7 @@ RUNTIME_FILES = (
     "io",
     "data/__init__.py",
     "data/normalise.py",
+    "data/postprocess.py",
     "data/slice_grid.py",
     "network",
     "bundle/__init__.py",
@@ -47,6 +49,7 @@ PACKAGES = (
     "monai",
     "torch",
     "numpy",
+    "scipy",
     "pytorch-ignite",
     "fire",
     "nibabel",
@@ -104,21 +107,25 @@ def _refuse_other_folder(out: Path) -> None:
 def _write(folder: RunFolder, out: Path, *, name: str, checkpoint: Literal["best", "last"], version: str) -> None:
     experiment, manifest, channels = folder.experiment(), folder.manifest(), folder.image_channels
     modalities = {case.modality for case in manifest.cases}
+    state = load_checkpoint(folder.best if checkpoint == "best" else folder.last)
+    chosen = chosen_for(folder, state["epoch"])
     recipe = Recipe(
         preprocessing=experiment.preprocessing,
         head=experiment.network.head,
         table=manifest.table,
         image_channels=channels,
         modality=modalities.pop() if len(modalities) == 1 else "",
+        postprocessing=chosen.postprocessing,
+        temperature=chosen.temperature,
+        flips=flips_of(experiment, manifest.table),
     )
     settings = experiment.network_settings(manifest.table, channels)
-    state = load_checkpoint(folder.best if checkpoint == "best" else folder.last)
     network_with(experiment.network.name, settings, state["network"], where=folder.path)
     digest = _write_weights(state["network"], out)
     _copy_runtime(out / RUNTIME)
     packages = {package: installed(package).split("+")[0] for package in PACKAGES}
     unet = {
-        "format": FORMAT,
+        "format": format_of(recipe),
         "network": {"name": experiment.network.name, "settings": settings},
         "recipe": recipe.to_json(),
         "weights_sha256": digest,

@@ -16,7 +16,7 @@ from .recipe import Recipe, recipe_from_json
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-FORMAT = 1  # of the "unet" part of metadata.json; a change that older versions cannot read raises it
+FORMAT = 2  # the newest "unet" part of metadata.json that is read; what older versions would read wrongly raises it
 WEIGHTS = Path("models") / "model.safetensors"
 METADATA = Path("configs") / "metadata.json"
 
@@ -93,6 +93,11 @@ def open_bundle(path: Path | str) -> Bundle:
         )
     except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"cannot be read: {error!r}", where=file, next="Build the bundle again.") from error
+
+
+def format_of(recipe: Recipe) -> int:
+    """The lowest format that says all of the recipe: 2 where the mask is post-processed, which format 1 knows nothing of."""
+    return 2 if any(recipe.postprocessing.values()) else 1
 
 
 def contents_sha256(part: Mapping[str, Any]) -> str:

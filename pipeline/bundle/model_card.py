@@ -18,6 +18,8 @@ def model_card(name: str, version: str, experiment: Experiment, recipe: Recipe, 
         f"| {s.value} | {s.name} | {'SCT ' + s.code.value + ' ' + s.code.meaning if s.code else ''} |"
         for s in recipe.table.structures
     )
+    steps = "; ".join(f"{name}: {steps}" for name, steps in recipe.postprocessing.items())
+    afterwards = f" Post-processing: {steps} (chosen on the validation cases)." if steps else ""
     return f"""# {name} {version}
 
 Original U-Net (Ronneberger, Fischer and Brox, 2015, arXiv:1505.04597), {network.padding} convolutions, width {network.width},
@@ -27,7 +29,7 @@ depth {network.depth}. Works on {settings.plane} slices with {pixel}; modality: 
 | --- | --- | --- |
 {structures}
 
-Validation Dice: {score}. Precision of prediction: fp32.
+Validation Dice: {score}. Precision of prediction: fp32.{afterwards}
 
 **For research. Not a medical device. Look at every mask before you use it.**
 

@@ -25,5 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(f"bundle    {bundle.path}")
     print(f"segments  {', '.join(bundle.recipe.table.names)}")
+    for name, steps in bundle.recipe.postprocessing.items():
+        print(f"after it  {name}: {steps}")
     print(f"next      unet predict {bundle.path} DICOM_FOLDER -o predictions")
     return 0

@@ -20,6 +20,7 @@ EXAMPLE = "unet evaluate --predictions out/ --truth labelsTs/ --labels liver=1,t
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN_FOLDER", nargs="?", type=Path, help="folder of 'unet train'")
     parser.add_argument("--predictions", metavar="DIR", type=Path, help="masks to score (NIfTI, PNG, TIFF, or NAME/mask.*)")
+    parser.add_argument("--flips", action="store_true", help="a run: average over mirror images, where the training had them")
     parser.add_argument("--truth", metavar="DIR", type=Path, help="the true masks")
     parser.add_argument(
         "--labels", metavar="NAME=VALUE,...", help="what the values mean (default: those that occur in the truth)"
@@ -58,7 +59,7 @@ def _evaluate_run(arguments: argparse.Namespace) -> tuple[EvaluationTable, tuple
     from ..inference.evaluate_run import evaluate_run  # loads torch: not for a wrong option
 
     folder = arguments.out or arguments.run / "scores"
-    return evaluate_run(arguments.run, folder), (folder / "scores.csv", folder / "scores.json")
+    return evaluate_run(arguments.run, folder, flips=arguments.flips), (folder / "scores.csv", folder / "scores.json")
 
 
 def _evaluate_pairs(arguments: argparse.Namespace) -> tuple[EvaluationTable, tuple[Path, ...]]:
@@ -67,6 +68,8 @@ def _evaluate_pairs(arguments: argparse.Namespace) -> tuple[EvaluationTable, tup
     from ..evaluation.surface import NSD_TOLERANCE_MM
     from ..labels import label_table, parse_labels
 
+    if arguments.flips:
+        raise UserError("goes with a run folder: masks are finished", where="--flips", next="Leave --flips away.")
     if arguments.predictions is None or arguments.truth is None:
         raise UserError("name a run folder, or --predictions DIR and --truth DIR", next="'unet evaluate --help' shows both.")
     pairs, notices = find_pairs(arguments.predictions, arguments.truth, table=arguments.pairs, patients=arguments.patients)

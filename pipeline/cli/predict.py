@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--itksnap", action="store_true", help="also mask.labels.txt, label descriptions of ITK-SNAP")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier predictions of the same name")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where the network runs")
+    parser.add_argument("--flips", action="store_true", help="average over mirror images, where the training had them")
     parser.add_argument("--tile", type=int, default=DEFAULT_TILE, metavar="PX", help="largest tile: memory, not the mask")
 
 
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         pixel_size_mm=arguments.pixel_size,
         accept_irregular=arguments.accept_irregular,
     )
-    predictor = Predictor.from_bundle(arguments.bundle, device=arguments.device, tile=arguments.tile)
+    predictor = Predictor.from_bundle(arguments.bundle, device=arguments.device, tile=arguments.tile, flips=arguments.flips)
     failures = predict_all(predictor, arguments.inputs, order, done=_print)
     return 2 if failures else 0
 

@@ -2,69 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..bundle.bundle import network_with
 from ..bundle.recipe import Recipe
 from ..data.load import load_image, load_label
-from ..errors import UserError
+from ..errors import Notice, UserError
 from ..evaluation.table import CaseMasks, EvaluationTable
+from ..network.mirrored import mirrored
 from ..network.tiling import WholeSlice
 from ..progress import bar
 from ..training.checkpoint import load_checkpoint
+from ..training.chosen import chosen_for, flips_of
 from ..training.run_folder import RunFolder, open_run_folder
 from ..training.split import split
 from .segment import segment
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-def evaluate_run(run_folder: Path | str, out: Path) -> EvaluationTable:
+
+def evaluate_run(run_folder: Path | str, out: Path, *, flips: bool = False) -> EvaluationTable:
     """Segment and score the cases of the run's own fold with its best checkpoint; the scores go into the run in MLflow, too.
 
     Args:
         run_folder: of a training with a validation fold.
         out: where scores.csv and scores.json go.
-    Raises: UserError where the run validated nothing.
+        flips: average over the mirror images of each slice, as `unet predict --flips` does.
+    Raises: UserError where the run validated nothing, or never saw mirror images.
     """
     folder = open_run_folder(run_folder)
     if folder.fold is None:
         raise UserError("the run trained on all cases: none is left to evaluate on", where=folder.path)
-    table = EvaluationTable.from_cases(_cases(folder), folder.manifest().table)
-    _track(folder, table, table.write(out))
+    state = load_checkpoint(folder.best)
+    recipe = _recipe(folder, state["epoch"])
+    cases = _cases(folder, _network(folder, state["network"], recipe, flips=flips), recipe)
+    table = EvaluationTable.from_cases(cases, folder.manifest().table, notices=_notices(recipe, flips=flips))
+    _track(folder, table, table.write(out), group="evaluation_flips" if flips else "evaluation")
     return table
 
 
-def _cases(folder: RunFolder) -> Iterator[CaseMasks]:
-    manifest, experiment = folder.manifest(), folder.experiment()
-    channels = folder.image_channels
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    settings = experiment.network_settings(manifest.table, channels)
-    network = network_with(experiment.network.name, settings, load_checkpoint(folder.best)["network"], where=folder.path)
-    whole = WholeSlice(network).to(device, memory_format=torch.channels_last).eval()  # type: ignore[arg-type, call-overload]
-    recipe = Recipe(
+def _recipe(folder: RunFolder, epoch: int) -> Recipe:
+    manifest, experiment, chosen = folder.manifest(), folder.experiment(), chosen_for(folder, epoch)
+    return Recipe(
         preprocessing=experiment.preprocessing,
         head=experiment.network.head,
         table=manifest.table,
-        image_channels=channels,
+        image_channels=folder.image_channels,
+        postprocessing=chosen.postprocessing,
+        temperature=chosen.temperature,
+        flips=flips_of(experiment, manifest.table),
     )
+
+
+def _network(folder: RunFolder, weights: Mapping[str, torch.Tensor], recipe: Recipe, *, flips: bool) -> nn.Module:
+    experiment = folder.experiment()
+    settings = experiment.network_settings(recipe.table, recipe.image_channels)
+    whole = WholeSlice(network_with(experiment.network.name, settings, weights, where=folder.path))  # type: ignore[arg-type]
+    network = mirrored(whole, recipe.flips, recipe.head) if flips else whole
+    return network.to(DEVICE, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+
+
+def _notices(recipe: Recipe, *, flips: bool) -> Iterator[Notice]:
+    if flips:
+        yield Notice(code="flips", sentence=f"averaged over mirror images along {' and '.join(recipe.flips)}")
+    if any(recipe.postprocessing.values()):
+        steps = "; ".join(f"{name}: {steps}" for name, steps in recipe.postprocessing.items() if steps)
+        sentence = f"the post-processing ({steps}) was chosen on these very cases: their scores are slightly too good"
+        yield Notice(code="chosen-here", sentence=sentence)
+
+
+def _cases(folder: RunFolder, network: nn.Module, recipe: Recipe) -> Iterator[CaseMasks]:
+    manifest = folder.manifest()
     _, validation = split(manifest, folder.fold)
     for case in bar(validation, title="evaluating", unit="case"):
         image = load_image(manifest, case)
         truth = load_label(manifest, case, image)
-        predicted = segment(whole, image, recipe, device=device)
+        predicted = segment(network, image, recipe, device=DEVICE)
         yield CaseMasks(case.case, case.patient_id, truth.array, predicted, image.affine if case.spacing_known else None)
 
 
-def _track(folder: RunFolder, table: EvaluationTable, files: tuple[Path, ...]) -> None:
+def _track(folder: RunFolder, table: EvaluationTable, files: tuple[Path, ...], *, group: str) -> None:
     """The scores into the run's own page in MLflow."""
     from ..training.records import tracker_of
 
     if not folder.facts().get("mlflow_run_id"):
         return
     tracker = tracker_of(folder)
-    tracker.log_scores({f"evaluation/{name}": value for name, value in table.metrics().items()})
+    tracker.log_scores({f"{group}/{name}": value for name, value in table.metrics().items()})
     for file in files:
         tracker.log_file(file, "scores")
     tracker.close("FINISHED")

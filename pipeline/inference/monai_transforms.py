@@ -81,18 +81,18 @@ class ToLabelsd(MapTransform):  # type: ignore[misc]
         columns, rows, slices = (int(n) for n in np.asarray(meta["volume_shape"]))
         grid = slice_grid((columns, rows, slices), affine, self.recipe.preprocessing)
         for key in self.keys:
-            labels = _labels(torch.as_tensor(result[key]), grid, self.recipe)
+            labels = _labels(torch.as_tensor(result[key]), grid, self.recipe, affine)
             kept = {"short_name": meta["short_name"]}
             result[key] = MetaTensor(torch.from_numpy(labels), affine=torch.from_numpy(affine), meta=kept)
         return result
 
 
-def _labels(scores: torch.Tensor, grid: SliceGrid, recipe: Recipe) -> np.ndarray:
+def _labels(scores: torch.Tensor, grid: SliceGrid, recipe: Recipe, affine: np.ndarray) -> np.ndarray:
     classes = empty_classes(grid, recipe)
     for index in range(grid.slices):
         # contiguous, as the predictor has it: the decision must not depend on how the scores lie in memory
         classes[index] = classes_of_slice(scores[None, ..., index].contiguous(), grid, recipe)
-    return labels_on_volume(classes, grid, recipe)
+    return labels_on_volume(classes, grid, recipe, affine)
 
 
 class WriteMaskd(MapTransform):  # type: ignore[misc]

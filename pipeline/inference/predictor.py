@@ -15,6 +15,7 @@ from ..errors import Notice, UserError
 from ..io.geometry import SHEAR_MM, shear_distance_mm
 from ..io.read import read_volume
 from ..io.volume import Volume
+from ..network.mirrored import mirrored
 from ..network.sizes import DEFAULT_TILE
 from ..network.tiling import WholeSlice
 from ..progress import bar
@@ -31,18 +32,22 @@ class Predictor:
         bundle: from `open_bundle`.
         device: "auto" (CUDA where there is one), "cpu" or "cuda".
         tile: largest input side of the network in pixels: bounds the memory, does not change the mask.
+        flips: average over the mirror images that the network was trained on: two or four times the time.
+    Raises: UserError for flips where it was trained without.
     """
 
-    def __init__(self, bundle: Bundle, *, device: str = "auto", tile: int = DEFAULT_TILE) -> None:
-        self.bundle = bundle
+    def __init__(self, bundle: Bundle, *, device: str = "auto", tile: int = DEFAULT_TILE, flips: bool = False) -> None:
+        self.bundle, recipe = bundle, bundle.recipe
         self.device = _device(device)
+        self.flips = tuple(recipe.flips) if flips else ()
         whole = WholeSlice(bundle.load_network(), tile=tile)  # type: ignore[arg-type]
-        self.network = whole.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        network = mirrored(whole, recipe.flips, recipe.head) if flips else whole
+        self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     @classmethod
-    def from_bundle(cls, path: Path | str, *, device: str = "auto", tile: int = DEFAULT_TILE) -> Predictor:
+    def from_bundle(cls, path: Path | str, *, device: str = "auto", tile: int = DEFAULT_TILE, flips: bool = False) -> Predictor:
         """Open a bundle folder. Raises: UserError where it is damaged or of a kind that this version cannot run."""
-        return cls(open_bundle(path), device=device, tile=tile)
+        return cls(open_bundle(path), device=device, tile=tile, flips=flips)
 
     def predict(
         self,
@@ -95,6 +100,7 @@ class Predictor:
                 "torch": str(torch.__version__),
                 "device": self.device.type,
                 "precision": "fp32",
+                "flips": " and ".join(self.flips) or "none",
             },
         )
 

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ..bundle.recipe import Recipe
+from ..data.postprocess import postprocess
 from ..data.slice_grid import SliceGrid, label_values, slice_grid, to_slices, with_neighbours
 from ..errors import UserError
+from ..io.geometry import voxel_ml
 from ..io.regrid import orthogonal
 from ..io.volume import Volume
 from ..labels import LabelTable
@@ -41,7 +43,7 @@ def segment(network: nn.Module, volume: Volume, recipe: Recipe, *, device: torch
             image = torch.from_numpy(with_neighbours(slices, index, recipe.preprocessing.neighbours))
             scores = network(image[None].to(device))
             classes[index] = classes_of_slice(scores, grid, recipe)
-    return labels_on_volume(classes, grid, recipe)
+    return labels_on_volume(classes, grid, recipe, volume.affine)
 
 
 def check_fits(volume: Volume, recipe: Recipe) -> None:
@@ -61,6 +63,12 @@ def check_fits(volume: Volume, recipe: Recipe) -> None:
             f"no pixel size is known, and the bundle needs it: it was trained on {recipe.preprocessing.spacing_mm:g} mm",
             where=where,
             next="State it with --pixel-size MM.",
+        )
+    if not volume.source.spacing_known and any(steps.smallest_ml for steps in recipe.postprocessing.values()):
+        raise UserError(
+            "it is not known how large a voxel is, and the bundle needs it: it removes pieces below a size in ml",
+            where=where,
+            next="State it with --pixel-size MM." if volume.source.kind == "picture" else "",
         )
 
 
@@ -82,11 +90,18 @@ def classes_of_slice(scores: Tensor, grid: SliceGrid, recipe: Recipe) -> np.ndar
     return np.moveaxis(chosen, 0, -1) if recipe.table.overlapping else chosen
 
 
-def labels_on_volume(classes: np.ndarray, grid: SliceGrid, recipe: Recipe) -> np.ndarray:
-    """Class indices (slices, rows, columns[, structures]) → label values (columns, rows, slices[, structures])."""
+def labels_on_volume(classes: np.ndarray, grid: SliceGrid, recipe: Recipe, affine: np.ndarray) -> np.ndarray:
+    """Class indices (slices, rows, columns[, structures]) → label values (columns, rows, slices[, structures]).
+
+    Here the volume is whole for the first time, and post-processed.
+
+    Args:
+        affine: of the volume, 4x4.
+    """
     if not recipe.table.overlapping:
         classes = label_values(classes, recipe.table)
-    return np.ascontiguousarray(grid.turn_back(classes))
+    labels = np.ascontiguousarray(grid.turn_back(classes))
+    return postprocess(labels, recipe.table, recipe.postprocessing, voxel_ml(affine))
 
 
 def as_written(labels: Volume, table: LabelTable) -> Volume:

@@ -44,6 +44,10 @@ class RunFolder:
         return self.path / "checkpoints" / "best.pt"
 
     @property
+    def chosen(self) -> Path:
+        return self.path / "chosen.json"
+
+    @property
     def pictures(self) -> Path:
         return self.path / "pictures"
 

@@ -77,7 +77,7 @@ SIGNED: dict[str, tuple[Change, str]] = {
     "unknown recipe key": (lambda d: d["unet"]["recipe"]["preprocessing"].update(spacing=1), "unexpected keyword"),
     "no label table": (lambda d: d["unet"]["recipe"].pop("label_table"), "label_table"),
     "no recipe": (lambda d: d["unet"].pop("recipe"), "recipe"),
-    "newer format": (lambda d: d["unet"].update(format=2), "format 2 is newer than this version reads (1)"),
+    "newer format": (lambda d: d["unet"].update(format=3), "format 3 is newer than this version reads (2)"),
     "format in words": (lambda d: d["unet"].update(format="new"), "cannot be read"),
     "list instead of settings": (lambda d: d.update(unet=[1, 2]), "cannot be read"),
     "another tool's bundle": (lambda d: d.pop("unet"), "is a MONAI bundle of another tool"),
