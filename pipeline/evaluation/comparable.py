@@ -52,7 +52,8 @@ def problems_of(runs: Sequence[ScoredRun], shared: Sequence[str]) -> list[str]:
 
 
 def _other_data(runs: Sequence[ScoredRun]) -> list[str]:
-    known = [(run.name, run.trained.manifest[:8]) for run in runs if run.trained is not None]
+    named = [(run.name, run.trained.manifest if run.trained else run.evaluation.manifest) for run in runs]
+    known = [(name, digest[:8]) for name, digest in named if digest]
     return [
         f"{name} belongs to another data set than {known[0][0]} (manifest {digest}, not {known[0][1]})"
         for name, digest in known[1:]

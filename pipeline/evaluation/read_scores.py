@@ -39,9 +39,18 @@ def read_scores(path: Path | str) -> EvaluationTable:
             problems.append(f"row {number}: {error.args[0] if isinstance(error, ValueError) else repr(error)}")
     problems += _not_one_each(rows, table.names) if not problems else []
     problems += [] if rows or problems else ["no case is scored in it"]
+    manifest, fold = data.get("manifest_digest"), data.get("fold")  # files of the first versions have neither
+    problems += [] if manifest is None or isinstance(manifest, str) else [f"manifest_digest is {manifest!r}, no text"]
+    problems += [] if fold is None or fold == "all" or _is_fold(fold) else [f"fold is {fold!r}, neither a number nor 'all'"]
     if problems:
         raise UserError(sentences(problems, SHOWN), where=path, next="Score again: 'unet evaluate' writes the file.")
-    return EvaluationTable(table=table, rows=tuple(rows), tolerance_mm=data["nsd_tolerance_mm"])
+    return EvaluationTable(
+        table=table, rows=tuple(rows), tolerance_mm=data["nsd_tolerance_mm"], manifest=manifest or "", fold=fold
+    )
+
+
+def _is_fold(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _object(path: Path) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -81,6 +81,8 @@ class EvaluationTable:
     rows: tuple[Row, ...]  # by case, in each case by the label table's order
     tolerance_mm: float = NSD_TOLERANCE_MM
     notices: tuple[Notice, ...] = ()
+    manifest: str = ""  # digest of the data set that the cases are of; "": not known, masks of any tool
+    fold: int | Literal["all"] | None = None  # whose validation cases these are; "all": each case's own fold
 
     @classmethod
     def from_cases(
@@ -138,6 +140,8 @@ class EvaluationTable:
         return {
             "cases": len(self.cases),
             "patients": len({row.patient_id for row in self.rows}),
+            "manifest_digest": self.manifest or None,
+            "fold": self.fold,
             "definitions": dict(MEASURES),
             "nsd_tolerance_mm": self.tolerance_mm,
             "interval": "95 %, percentile bootstrap over patients",

@@ -1,15 +1,18 @@
-"""Open what `unet evaluate` scored, with what is known of the training behind it: a run folder, or a scores.json alone."""
+"""Open what `unet evaluate` scored, with what is known of the training behind it: a run, all folds, or a scores.json alone."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from ..errors import Notice, UserError
 from ..evaluation.comparable import ScoredRun, Trained
 from ..evaluation.read_scores import read_scores
+from ..evaluation.table import EvaluationTable
 from ..io.paths import existing
+from .cross_folder import CrossFolder, is_cross_validation
 from .run_folder import RunFolder
 
 SCORES = "scores.json"
@@ -40,25 +43,26 @@ def open_scored_run(path: Path | str) -> ScoredRun:
     """Scores with their run.
 
     Args:
-        path: a run folder; a folder with a scores.json; or a scores.json, whose run is known where it lies in RUN/scores.
+        path: a folder of a run or of all folds; one with a scores.json; or a scores.json, whose run is known in RUN/scores.
     Raises: UserError where there are no scores (with the command that makes them), or the run's manifest was edited.
     """
     name, path = str(path), existing(path)
     file = scores_file(path)
-    here = RunFolder(path=path)
-    folder = here if here.run_file.is_file() else RunFolder(path=file.parent.parent)
-    if file == (folder.scores / SCORES).resolve() and folder.run_file.is_file():
-        evaluation = read_scores(file)
-        notices = _older_than_weights(folder, file)
-        return ScoredRun(name=name, file=file, evaluation=evaluation, trained=_trained(folder), notices=notices)
-    return ScoredRun(name=name, file=file, evaluation=read_scores(file))
+    evaluation = read_scores(file)
+    for folder in (_folder(path), _folder(file.parent.parent)):
+        if folder.run_file.is_file() and file == (folder.scores / SCORES).resolve():
+            trained = _trained(folder)
+            _refuse_others_scores(folder, evaluation, file)
+            notices = _older_than_weights(folder, file)
+            return ScoredRun(name=name, file=file, evaluation=evaluation, trained=trained, notices=notices)
+    return ScoredRun(name=name, file=file, evaluation=evaluation)
 
 
 def scores_file(path: Path) -> Path:
     """The scores.json that is meant by a path that exists. Raises: UserError where there is none."""
     if path.is_file():
         return path.resolve()
-    folder = RunFolder(path=path)
+    folder = _folder(path)
     if folder.run_file.is_file():
         if not (folder.scores / SCORES).is_file():
             raise UserError("the run has no scores yet", where=path, next=_how_to_score(folder))
@@ -67,6 +71,11 @@ def scores_file(path: Path) -> Path:
         return (path / SCORES).resolve()
     what = f"is neither a run folder (no {folder.run_file.name}) nor holds a {SCORES}"
     raise UserError(what, where=path, next="Name a folder of 'unet train', or the scores.json that 'unet evaluate' wrote.")
+
+
+def _folder(path: Path) -> RunFolder:
+    """A run's or a cross-validation's, if it is one."""
+    return CrossFolder(path=path) if is_cross_validation(path) else RunFolder(path=path)
 
 
 def _how_to_score(folder: RunFolder) -> str:
@@ -78,7 +87,10 @@ def _how_to_score(folder: RunFolder) -> str:
     return f"Type: unet evaluate {place}"
 
 
-def _fold(folder: RunFolder) -> int | None:
+def _fold(folder: RunFolder) -> int | Literal["all"] | None:
+    """Which fold's cases are scored; "all": each case by the model that did not see it; None: it has seen all."""
+    if isinstance(folder, CrossFolder):
+        return "all"
     try:
         return folder.fold
     except (KeyError, TypeError, ValueError) as error:
@@ -91,7 +103,7 @@ def _trained(folder: RunFolder) -> Trained:
     if folder.facts().get("manifest_digest") not in (None, manifest.digest):
         what = "has changed since the run began, so nobody can say what the run was trained on"
         raise UserError(what, where=folder.manifest_file, next="Undo the change.")
-    seen = [case for case in manifest.cases if fold is None or case.fold != fold]
+    seen = [case for case in manifest.cases if fold is None or case.fold != fold] if fold != "all" else []
     return Trained(
         manifest=manifest.digest,
         cases=frozenset(case.case for case in seen),
@@ -99,9 +111,18 @@ def _trained(folder: RunFolder) -> Trained:
     )
 
 
+def _refuse_others_scores(folder: RunFolder, evaluation: EvaluationTable, file: Path) -> None:
+    """Raises: UserError for scores that say of themselves that they belong to another data set or fold."""
+    known = {"manifest": (evaluation.manifest or None, folder.manifest().digest), "fold": (evaluation.fold, _fold(folder))}
+    for name, (stated, own) in known.items():
+        if stated not in (None, own):
+            raise UserError(f"are not this run's scores: their {name} is another", where=file, next=_how_to_score(folder))
+
+
 def _older_than_weights(folder: RunFolder, file: Path) -> tuple[Notice, ...]:
     """Scores of a checkpoint that a longer training has replaced since are not the run's any more."""
-    if not folder.best.is_file() or folder.best.stat().st_mtime <= file.stat().st_mtime:
+    runs = [folder.run(fold) for fold in folder.folds] if isinstance(folder, CrossFolder) else [folder]
+    if all(not run.best.is_file() or run.best.stat().st_mtime <= file.stat().st_mtime for run in runs):
         return ()
     sentence = f"its scores are older than its best checkpoint; unet evaluate {shlex.quote(str(folder.path))} makes new ones"
     return (Notice(code="scores-outdated", sentence=sentence, where=str(folder.path)),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -241,6 +242,28 @@ def test_scores_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     assert back.table == evaluation.table and back.to_csv() == evaluation.to_csv()
 
 
+@pytest.mark.parametrize("fold", [0, 3, "all", None])
+def test_scores_say_of_which_data_set_and_fold_they_are(tmp_path: Path, fold: int | str | None) -> None:
+    stated = replace(scored("a", A).evaluation, manifest="ab12", fold=fold)
+    back = read_scores(stated.write(tmp_path)[1])
+    assert (back.manifest, back.fold) == ("ab12", fold)
+
+
+def test_scores_of_the_first_versions_are_read_without_data_set_and_fold(tmp_path: Path) -> None:
+    file = scored("a", A).evaluation.write(tmp_path)[1]
+    data = json.loads(file.read_text())
+    del data["manifest_digest"], data["fold"]
+    file.write_text(json.dumps(data))
+    assert (read_scores(file).manifest, read_scores(file).fold) == ("", None)
+
+
+def test_scores_without_a_run_are_not_compared_across_data_sets_that_they_name() -> None:
+    a, b = scored("a", A), scored("b", B)
+    a, b = (replace(run, evaluation=replace(run.evaluation, manifest=m * 8)) for run, m in ((a, "1234"), (b, "5678")))
+    with pytest.raises(UserError, match="b belongs to another data set than a"):
+        compare_runs([a, b])
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -251,6 +274,8 @@ def test_scores_are_read_back_as_they_were_written(tmp_path: Path) -> None:
         ('"patient_id": "P1"', '"patient": "P1"', "row 1: KeyError('patient_id')"),
         ('"rows"', '"columns"', "is no scores.json"),
         ("{", "", "is not a JSON file"),
+        ('"fold": null', '"fold": -1', "fold is -1, neither a number nor 'all'"),
+        ('"manifest_digest": null', '"manifest_digest": 3', "manifest_digest is 3, no text"),
     ],
 )
 def test_a_damaged_scores_file_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
