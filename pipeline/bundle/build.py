@@ -11,19 +11,18 @@ import shutil
 from collections.abc import Mapping
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from .. import __version__
 from ..errors import UserError
 from ..io.paths import written_aside
-from ..training.checkpoint import load_checkpoint
-from ..training.chosen import chosen_for, flips_of
-from ..training.run_folder import RunFolder, open_run_folder
+from ..training.cross_folder import is_cross_validation, open_cross_folder
+from ..training.run_folder import open_run_folder
 from .bundle import METADATA, WEIGHTS, Bundle, contents_sha256, format_of, network_with, open_bundle
+from .contents import Checkpoint, Contents, contents_of_folds, contents_of_run
 from .inference_config import RUNTIME, inference_config
 from .metadata import metadata
 from .model_card import model_card
-from .recipe import Recipe
 
 # What a bundle needs of this package, copied under the name RUNTIME: a name that no folder in the user's current one has.
 RUNTIME_FILES = (
@@ -70,23 +69,25 @@ def build_bundle(
     run_folder: Path | str,
     out: Path | str,
     *,
-    checkpoint: Literal["best", "last"] = "best",
+    checkpoint: Checkpoint = "best",
     version: str = "0.1.0",
+    fold: int | None = None,
 ) -> Bundle:
-    """Package a run.
+    """Package a run, or all folds of a cross-validation as an ensemble.
 
     Args:
-        run_folder: of a training; need not be finished.
+        run_folder: of a training, which need not be finished; or of all folds.
         out: the bundle's folder, e.g. bundles/NAME, whose last part becomes its name; an existing bundle there is replaced.
         checkpoint: which weights; without validation, both are the last.
         version: the bundle's own.
+        fold: of a cross-validation this one's model alone.
     Raises: UserError where the run has no checkpoint or one of another network, or `out` is something else than a bundle.
     """
-    folder, out = open_run_folder(run_folder), Path(out)
+    contents, out = _contents(run_folder, fold, checkpoint), Path(out)
     _refuse_other_folder(out)
     try:
         with written_aside(out) as aside:
-            _write(folder, aside, name=out.name, checkpoint=checkpoint, version=version)
+            _write(contents, aside, name=out.name, version=version, where=Path(run_folder))
             open_bundle(aside).load_network()
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=out, next="Choose another folder with -o.") from error
@@ -104,52 +105,44 @@ def _refuse_other_folder(out: Path) -> None:
         raise UserError(what, where=out, next="Choose another folder with -o.")
 
 
-def _write(folder: RunFolder, out: Path, *, name: str, checkpoint: Literal["best", "last"], version: str) -> None:
-    experiment, manifest, channels = folder.experiment(), folder.manifest(), folder.image_channels
-    modalities = {case.modality for case in manifest.cases}
-    state = load_checkpoint(folder.best if checkpoint == "best" else folder.last)
-    chosen = chosen_for(folder, state["epoch"])
-    recipe = Recipe(
-        preprocessing=experiment.preprocessing,
-        head=experiment.network.head,
-        table=manifest.table,
-        image_channels=channels,
-        modality=modalities.pop() if len(modalities) == 1 else "",
-        postprocessing=chosen.postprocessing,
-        temperature=chosen.temperature,
-        flips=flips_of(experiment, manifest.table),
-    )
-    settings = experiment.network_settings(manifest.table, channels)
-    network_with(experiment.network.name, settings, state["network"], where=folder.path)
-    digest = _write_weights(state["network"], out)
+def _contents(run_folder: Path | str, fold: int | None, checkpoint: Checkpoint) -> Contents:
+    if not is_cross_validation(run_folder):
+        if fold is not None:
+            what = "one fold can be chosen of a cross-validation (unet train --folds all), and this is not one"
+            raise UserError(what, where=run_folder, next="Leave --fold away.")
+        return contents_of_run(open_run_folder(run_folder), checkpoint)
+    cross = open_cross_folder(run_folder)
+    if fold is None:
+        return contents_of_folds(cross, checkpoint)
+    if fold not in cross.folds:
+        raise UserError(f"there is no fold {fold}", where=cross.path, next=f"Folds here: {', '.join(map(str, cross.folds))}.")
+    return contents_of_run(open_run_folder(cross.run(fold).path), checkpoint)
+
+
+def _write(contents: Contents, out: Path, *, name: str, version: str, where: Path) -> None:
+    experiment, recipe, members = contents.experiment, contents.recipe, contents.members
+    settings = experiment.network_settings(recipe.table, recipe.image_channels)
+    network_with(experiment.network.name, settings, contents.weights, where=where, members=members, head=recipe.head)
+    digest = _write_weights(contents.weights, out)
     _copy_runtime(out / RUNTIME)
     packages = {package: installed(package).split("+")[0] for package in PACKAGES}
+    several = {"members": members} if members > 1 else {}
     unet = {
-        "format": format_of(recipe),
-        "network": {"name": experiment.network.name, "settings": settings},
+        "format": format_of(recipe, members),
+        "network": {"name": experiment.network.name, "settings": settings, **several},
         "recipe": recipe.to_json(),
         "weights_sha256": digest,
         "unet": __version__,
     }
     unet["sha256"] = contents_sha256(unet)
     _write_json(out / METADATA, metadata(name, version, recipe, packages, unet))
-    _write_json(out / "configs" / "inference.json", inference_config(experiment.network.name, settings, recipe))
+    _write_json(out / "configs" / "inference.json", inference_config(experiment.network.name, settings, recipe, members))
     (out / "requirements.txt").write_text("".join(f"{p}=={v}\n" for p, v in packages.items()), encoding="utf-8")
     docs = out / "docs"
     docs.mkdir()
-    (docs / "README.md").write_text(
-        model_card(name, version, experiment, recipe, _score(folder, state["epoch"])), encoding="utf-8"
-    )
+    card = model_card(name, version, experiment, recipe, contents.score, members=members)
+    (docs / "README.md").write_text(card, encoding="utf-8")
     shutil.copy(Path(__file__).parent / "templates" / "LICENSE", out / "LICENSE")
-
-
-def _score(folder: RunFolder, epoch: int) -> str:
-    """How good the packaged weights were on the validated cases, in words."""
-    dice = next((line.get("val/dice") for line in folder.history() if line["epoch"] == epoch), None)
-    if dice is None:
-        return "not validated"
-    where = f"mean over structures and cases of fold {folder.fold}, on the network's own grid"
-    return f"{float(str(dice)):.4f} after epoch {epoch} ({where})"
 
 
 def _write_weights(weights: Mapping[str, Any], out: Path) -> str:

@@ -16,6 +16,8 @@ from .recipe import Recipe, recipe_from_json
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ..network.decide import Head
+
 FORMAT = 2  # the newest "unet" part of metadata.json that is read; what older versions would read wrongly raises it
 WEIGHTS = Path("models") / "model.safetensors"
 METADATA = Path("configs") / "metadata.json"
@@ -30,6 +32,7 @@ class Bundle:
     version: str
     network: str  # a name of the catalogue
     network_settings: dict[str, Any]
+    members: int = 1  # so many of these networks answer together
     recipe: Recipe
     weights_sha256: str
     digest: str  # sha256 over network, recipe and weights: two bundles with one digest give one mask
@@ -58,7 +61,14 @@ class Bundle:
 
     def load_network(self) -> nn.Module:
         """The network with its weights, in evaluation mode. Raises: UserError where they do not belong together."""
-        return network_with(self.network, self.network_settings, self.weights(), where=self.path)
+        return network_with(
+            self.network,
+            self.network_settings,
+            self.weights(),
+            where=self.path,
+            members=self.members,
+            head=self.recipe.head,
+        )
 
 
 def open_bundle(path: Path | str) -> Bundle:
@@ -87,6 +97,7 @@ def open_bundle(path: Path | str) -> Bundle:
             version=str(metadata["version"]),
             network=str(part["network"]["name"]),
             network_settings=dict(part["network"]["settings"]),
+            members=int(part["network"].get("members", 1)),
             recipe=recipe_from_json(part["recipe"], where=str(file)),
             weights_sha256=str(part["weights_sha256"]),
             digest=digest,
@@ -95,9 +106,9 @@ def open_bundle(path: Path | str) -> Bundle:
         raise UserError(f"cannot be read: {error!r}", where=file, next="Build the bundle again.") from error
 
 
-def format_of(recipe: Recipe) -> int:
-    """The lowest format that says all of the recipe: 2 where the mask is post-processed, which format 1 knows nothing of."""
-    return 2 if any(recipe.postprocessing.values()) else 1
+def format_of(recipe: Recipe, members: int) -> int:
+    """The lowest format that says everything: 2 where masks are post-processed or several networks answer together."""
+    return 2 if members > 1 or any(recipe.postprocessing.values()) else 1
 
 
 def contents_sha256(part: Mapping[str, Any]) -> str:
@@ -106,15 +117,26 @@ def contents_sha256(part: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def network_with(name: str, settings: Mapping[str, Any], weights: Mapping[str, Tensor], *, where: Path) -> nn.Module:
+def network_with(
+    name: str,
+    settings: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    *,
+    where: Path,
+    members: int = 1,
+    head: Head = "softmax",
+) -> nn.Module:
     """A network of the catalogue with these weights, in evaluation mode.
 
+    Args:
+        members, head: several networks as one, whose probabilities are averaged; see `Ensemble`.
     Raises: UserError for an unknown network or setting, or weights of another network; it names `where`.
     """
     from ..network.catalogue import build_network
+    from ..network.ensemble import build_ensemble
 
     try:
-        network = build_network(name, settings)
+        network = build_network(name, settings) if members == 1 else build_ensemble(name, settings, members=members, head=head)
         network.load_state_dict(dict(weights))
     except UserError as error:
         raise UserError(error.what, where=where, next=error.next) from error

@@ -10,15 +10,19 @@ from .recipe import Recipe
 RUNTIME = "unet_runtime"  # the package inside the bundle; `scripts` would be hidden by a folder of that name where it is run
 
 
-def inference_config(network: str, network_settings: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+def inference_config(network: str, network_settings: Mapping[str, Any], recipe: Recipe, members: int = 1) -> dict[str, Any]:
     """The configuration, with the recipe written out: it needs no other file but the weights.
 
     Args:
         network: its name in the catalogue.
         network_settings: its arguments.
+        members: so many of these networks answer together.
     Source: MONAI bundle specification; overrides on the command line: --dataset_dir, --output_dir, --device.
     """
     transforms = f"{RUNTIME}.inference.monai_transforms"
+    built: dict[str, Any] = {"_target_": f"{RUNTIME}.network.catalogue.build_network"}
+    if members > 1:
+        built = {"_target_": f"{RUNTIME}.network.ensemble.build_ensemble", "members": members, "head": recipe.head}
     return {
         "imports": ["$import pathlib", "$import torch", f"$import {RUNTIME}", f"$from {transforms} import items"],
         # where the runtime lies: a "." would be the folder in which MONAI is called
@@ -30,11 +34,7 @@ def inference_config(network: str, network_settings: Mapping[str, Any], recipe: 
         "datalist": "$items(@dataset_dir)",
         "network_def": {
             "_target_": f"{RUNTIME}.network.tiling.WholeSlice",
-            "network": {
-                "_target_": f"{RUNTIME}.network.catalogue.build_network",
-                "name": network,
-                "settings": dict(network_settings),
-            },
+            "network": {**built, "name": network, "settings": dict(network_settings)},
         },
         "network": "$@network_def.to(device=@device, memory_format=torch.channels_last)",
         "preprocessing": {

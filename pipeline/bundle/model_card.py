@@ -6,11 +6,12 @@ from ..training.experiment import Experiment
 from .recipe import Recipe
 
 
-def model_card(name: str, version: str, experiment: Experiment, recipe: Recipe, score: str) -> str:
+def model_card(name: str, version: str, experiment: Experiment, recipe: Recipe, score: str, *, members: int = 1) -> str:
     """Markdown. Holds no case names: nothing of a patient travels.
 
     Args:
         score: Dice of the packaged weights, in words.
+        members: so many networks answer together.
     """
     network, settings = experiment.network, recipe.preprocessing
     pixel = f"{settings.spacing_mm:g} mm pixels" if settings.spacing_mm else "pixels as stored"
@@ -20,16 +21,20 @@ def model_card(name: str, version: str, experiment: Experiment, recipe: Recipe, 
     )
     steps = "; ".join(f"{name}: {steps}" for name, steps in recipe.postprocessing.items())
     afterwards = f" Post-processing: {steps} (chosen on the validation cases)." if steps else ""
+    together = f"""
+An ensemble: {members} networks of one cross-validation, each trained without the cases of its fold. Their probabilities are
+averaged, so a scan takes {members} times the time of one.
+"""
     return f"""# {name} {version}
 
 Original U-Net (Ronneberger, Fischer and Brox, 2015, arXiv:1505.04597), {network.padding} convolutions, width {network.width},
 depth {network.depth}. Works on {settings.plane} slices with {pixel}; modality: {recipe.modality or "not stated"}.
-
+{together if members > 1 else ""}
 | value | structure | code |
 | --- | --- | --- |
 {structures}
 
-Validation Dice: {score}. Precision of prediction: fp32.{afterwards}
+{"Out-of-fold" if members > 1 else "Validation"} Dice: {score}. Precision of prediction: fp32.{afterwards}
 
 **For research. Not a medical device. Look at every mask before you use it.**
 
