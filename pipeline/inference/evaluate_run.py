@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -38,14 +39,16 @@ def evaluate_run(run_folder: Path | str, out: Path, *, flips: bool = False) -> E
     if folder.fold is None:
         raise UserError("the run trained on all cases: none is left to evaluate on", where=folder.path)
     state = load_checkpoint(folder.best)
-    recipe = _recipe(folder, state["epoch"])
-    cases = _cases(folder, _network(folder, state["network"], recipe, flips=flips), recipe)
-    table = EvaluationTable.from_cases(cases, folder.manifest().table, notices=_notices(recipe, flips=flips))
+    recipe = recipe_of(folder, state["epoch"])
+    cases = _cases(folder, network_of(folder, state["network"], recipe, flips=flips), recipe)
+    table = EvaluationTable.from_cases(cases, folder.manifest().table, notices=notices_of(recipe, flips=flips))
+    table = replace(table, manifest=folder.manifest().digest, fold=folder.fold)
     _track(folder, table, table.write(out), group="evaluation_flips" if flips else "evaluation")
     return table
 
 
-def _recipe(folder: RunFolder, epoch: int) -> Recipe:
+def recipe_of(folder: RunFolder, epoch: int) -> Recipe:
+    """How the weights of this epoch are used."""
     manifest, experiment, chosen = folder.manifest(), folder.experiment(), chosen_for(folder, epoch)
     return Recipe(
         preprocessing=experiment.preprocessing,
@@ -58,7 +61,8 @@ def _recipe(folder: RunFolder, epoch: int) -> Recipe:
     )
 
 
-def _network(folder: RunFolder, weights: Mapping[str, torch.Tensor], recipe: Recipe, *, flips: bool) -> nn.Module:
+def network_of(folder: RunFolder, weights: Mapping[str, torch.Tensor], recipe: Recipe, *, flips: bool = False) -> nn.Module:
+    """The run's network with these weights, for slices of any size, on the device."""
     experiment = folder.experiment()
     settings = experiment.network_settings(recipe.table, recipe.image_channels)
     whole = WholeSlice(network_with(experiment.network.name, settings, weights, where=folder.path))  # type: ignore[arg-type]
@@ -66,7 +70,8 @@ def _network(folder: RunFolder, weights: Mapping[str, torch.Tensor], recipe: Rec
     return network.to(DEVICE, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
 
-def _notices(recipe: Recipe, *, flips: bool) -> Iterator[Notice]:
+def notices_of(recipe: Recipe, *, flips: bool = False) -> Iterator[Notice]:
+    """What a reader of the scores must know of how the masks came about."""
     if flips:
         yield Notice(code="flips", sentence=f"averaged over mirror images along {' and '.join(recipe.flips)}")
     if any(recipe.postprocessing.values()):
@@ -86,13 +91,13 @@ def _cases(folder: RunFolder, network: nn.Module, recipe: Recipe) -> Iterator[Ca
 
 
 def _track(folder: RunFolder, table: EvaluationTable, files: tuple[Path, ...], *, group: str) -> None:
-    """The scores into the run's own page in MLflow."""
+    """The scores into the run's own page in MLflow, which goes on saying how the training ended."""
     from ..training.records import tracker_of
 
     if not folder.facts().get("mlflow_run_id"):
         return
-    tracker = tracker_of(folder)
+    tracker = tracker_of(folder, over=True)
     tracker.log_scores({f"{group}/{name}": value for name, value in table.metrics().items()})
     for file in files:
         tracker.log_file(file, "scores")
-    tracker.close("FINISHED")
+    tracker.close()
