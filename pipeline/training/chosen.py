@@ -48,3 +48,19 @@ def flips_of(experiment: Experiment, table: LabelTable) -> Flips:
         return swaps_of(experiment.augmentation, experiment.preprocessing.plane, table)
     except UserError:  # the first runs were not asked for pairs; what they learned of sides, no mirror image may decide
         return {}
+
+
+def chosen_scores(folder: RunFolder) -> dict[str, float]:
+    """For the tracker: what was chosen for the best weights, in numbers; nothing where nothing was."""
+    if not folder.chosen.is_file():
+        return {}
+    data = json.loads(folder.chosen.read_text(encoding="utf-8"))
+    if data["epoch"] != folder.facts().get("best_epoch"):
+        return {}
+    calibration, flips = data["calibration"], data["flips"] or {"dice": {}, "s_per_case": {}}
+    found = {f"calibration/{key}": calibration.get(key) for key in ("ece_before", "ece_after", "temperature")}
+    for way in ("without", "with"):
+        found[f"postprocessing/dice_{way}"] = data["dice"][way].get("mean")
+        found[f"flips/dice_{way}"] = flips["dice"].get(way, {}).get("mean")
+        found[f"flips/s_per_case_{way}"] = flips["s_per_case"].get(way)
+    return {key: float(value) for key, value in found.items() if value is not None}

@@ -16,6 +16,7 @@ from ..io.paths import write_text
 from ..io.volume import Volume
 from ..labels import LabelTable
 from ..tracking.tracker import Tracker, open_tracker
+from .chosen import chosen_scores
 from .experiment import Experiment
 from .run_folder import RunFolder
 from .validation import CaseScores, metrics
@@ -75,6 +76,10 @@ class Records:
             for rank, result in _three(results):
                 picture = self._picture(rank, result, by_name[result.case], predict)
                 self.tracker.log_file(picture, "pictures")
+        chosen = chosen_scores(self.folder)
+        if chosen:
+            self.tracker.log_scores(chosen)
+            self.tracker.log_file(self.folder.chosen)
         from .page import write_training_page
 
         page = write_training_page(self.folder, results)

@@ -14,6 +14,7 @@ from ..errors import UserError
 Shape = Literal["poly", "cosine"]
 
 CLOSING_S = 8.0  # checkpoint, page and the last words to MLflow
+AFTER_SHARE = 0.1  # of the budget, at most, for what is chosen after the last epoch
 DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
 POWER = 0.9  # of the polynomial decay (Chen et al., arXiv:1606.00915)
 
@@ -59,6 +60,8 @@ class Clock:
         self.start_s = start_s
         self.resumed_s = used_s
         self.reserve_s = CLOSING_S  # for the last validation and the files behind it
+        self.validation_s = 0.0  # what the last one took
+        self.after_validations, self.after_s = 0, 0.0
 
     def used_s(self) -> float:
         """Seconds of the budget that are gone, over all processes of this run."""
@@ -71,8 +74,20 @@ class Clock:
             self.start_s = self.resumed_s
 
     def learn_reserve(self, validation_s: float) -> None:
-        """The end of a training costs one more validation and pictures of three cases: keep the time for them."""
-        self.reserve_s = CLOSING_S + 2 * validation_s
+        """The end of a training costs one more validation, pictures of three cases, and the choices after it: keep the time."""
+        self.validation_s = validation_s
+        after_s = self.after_validations * validation_s + self.after_s
+        self.reserve_s = CLOSING_S + 2 * validation_s + min(after_s, AFTER_SHARE * (self.budget_s or 0.0))
+
+    def keep_for_after(self, *, validations: int, more_s: float) -> None:
+        """What the choices after the last epoch cost: so many validations, and seconds beside. Counts from the next reserve."""
+        self.after_validations, self.after_s = validations, more_s
+
+    def left_for_after_s(self) -> float:
+        """Seconds that these choices may still take: what the files and pictures leave; infinite without a budget."""
+        if self.budget_s is None:
+            return float("inf")
+        return self.budget_s - CLOSING_S - self.validation_s - self.used_s()
 
     def left_s(self) -> float:
         """Seconds that may still be trained; infinite without a budget."""
