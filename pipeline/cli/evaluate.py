@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Score per case and structure: Dice, IoU, precision, recall, accuracy, surface distances in mm (HD95, NSD)
 and volume error in ml; mean with 95 % interval. Two doors:
-  unet evaluate RUN_FOLDER                        the run's validation cases
+  unet evaluate RUN_FOLDER                        the run's validation cases; of all folds, every case out of fold
   unet evaluate --predictions DIR --truth DIR     any tool's masks, paired by file name
 Writes scores.csv and scores.json."""
 EXAMPLE = "unet evaluate --predictions out/ --truth labelsTs/ --labels liver=1,tumour=2 -o scores/"
@@ -56,9 +56,18 @@ def _evaluate_run(arguments: argparse.Namespace) -> tuple[EvaluationTable, tuple
         if getattr(arguments, option):
             word = f"--{option.replace('_', '-')}"
             raise UserError("does not go with a run folder, which knows its own", where=word, next=f"Leave {word} away.")
-    from ..inference.evaluate_run import evaluate_run  # loads torch: not for a wrong option
+    from ..training.cross_folder import is_cross_validation  # loads torch: not for a wrong option
 
     folder = arguments.out or arguments.run / "scores"
+    if is_cross_validation(arguments.run):
+        from ..inference.out_of_fold import evaluate_folds
+
+        if arguments.flips:
+            what, advice = "is for one run: the masks of all folds are made without", "Name a fold's folder, FOLDER/fold_0."
+            raise UserError(what, where="--flips", next=advice)
+        return evaluate_folds(arguments.run, folder), (folder / "scores.csv", folder / "scores.json")
+    from ..inference.evaluate_run import evaluate_run
+
     return evaluate_run(arguments.run, folder, flips=arguments.flips), (folder / "scores.csv", folder / "scores.json")
 
 

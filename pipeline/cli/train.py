@@ -13,7 +13,9 @@ EXAMPLE = "unet train data_manifests/NAME.json --fold 0 --time-budget 20m -o run
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", nargs="?", metavar="EXPERIMENT|MANIFEST", help="experiment (.yaml) or manifest (.json)")
-    parser.add_argument("--fold", metavar="K|none", help="the fold to validate on (default 0); none: train on all cases")
+    folds = parser.add_mutually_exclusive_group()
+    folds.add_argument("--fold", metavar="K|none", help="the fold to validate on (default 0); none: train on all cases")
+    folds.add_argument("--folds", metavar="all", help="all: train every fold in turn, then score each case out of fold")
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--epochs", type=int, metavar="N", help="length of the training")
     limit.add_argument("--time-budget", metavar="TIME", help="of the whole process, e.g. 20m; the schedule ends with it")
@@ -31,9 +33,15 @@ def run(arguments: argparse.Namespace) -> int:
     budget_s = parse_duration(arguments.time_budget, where="--time-budget") if arguments.time_budget else None
     if arguments.resume:
         _refuse_beside_resume(arguments)
+        from ..training.cross_folder import is_cross_validation
+
+        if is_cross_validation(arguments.out):
+            return _all_folds(arguments, budget_s)
         from ..training.train import resume
 
         folder = resume(arguments.out, budget_s=budget_s, used_s=process_age_s(), data_root=arguments.data)
+    elif arguments.folds is not None:
+        return _all_folds(arguments, budget_s)
     else:
         choices = _choices(arguments, budget_s)
         if arguments.plan:
@@ -58,12 +66,48 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _all_folds(arguments: argparse.Namespace, budget_s: float | None) -> int:
+    """A cross-validation, begun or gone on with; then the masks and scores of all cases."""
+    from ..training.schedule import process_age_s
+
+    choices = {} if arguments.resume else _choices(arguments, budget_s)
+    from ..training.cross_validation import cross_validate, resume_folds
+
+    if arguments.resume:
+        cross = resume_folds(arguments.out, budget_s=budget_s, used_s=process_age_s(), data_root=arguments.data)
+    else:
+        del choices["fold"]
+        cross = cross_validate(arguments.source, arguments.out, used_s=process_age_s(), **choices)
+    if cross.unfinished:
+        return 130
+    from ..evaluation.table_text import table_text
+    from ..inference.out_of_fold import evaluate_folds
+    from ..progress import say
+
+    try:
+        table = evaluate_folds(cross.path)
+    except KeyboardInterrupt:
+        say(f"unet: every fold is trained; go on with: unet train --resume -o {cross.path}")
+        raise
+    print(table_text(table))
+    for notice in table.notices:
+        print(f"note: {notice}")
+    print(f"folder       {cross.path}")
+    print(f"masks        {cross.masks}")
+    print(f"scores       {cross.scores / 'scores.csv'}")
+    print(f"next         unet bundle build {cross.path} -o bundles/{Path(cross.path).name}")
+    return 0
+
+
 def _choices(arguments: argparse.Namespace, budget_s: float | None) -> dict[str, Any]:
     """What the words after `unet train` choose, as arguments of `train` and `write_plan`."""
     from ..errors import UserError
 
     if arguments.source is None:
         raise UserError("name an experiment or a manifest", where="unet train", next=f"Example: {EXAMPLE}")
+    if arguments.folds not in (None, "all"):
+        what = f"'{arguments.folds}' is not what --folds takes"
+        raise UserError(what, where="--folds", next="all, for every fold in turn; --fold K for one.")
     settings = settings_of(arguments.set)
     if arguments.epochs is not None:
         settings["epochs"] = arguments.epochs
@@ -77,6 +121,7 @@ def _refuse_beside_resume(arguments: argparse.Namespace) -> None:
     given = {
         "EXPERIMENT|MANIFEST": arguments.source,
         "--fold": arguments.fold,
+        "--folds": arguments.folds,
         "--epochs": arguments.epochs,
         "--set": arguments.set,
         "--plan": arguments.plan,
