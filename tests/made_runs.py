@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from pipeline.bundle.build import build_bundle
 from pipeline.bundle.bundle import Bundle
+from pipeline.data.augmentation import Augmentation
 from pipeline.data.manifest import Case, Manifest, write_manifest
 from pipeline.data.normalise import Normalisation
+from pipeline.data.postprocess import Postprocessing, to_json
 from pipeline.data.slice_grid import Preprocessing
 from pipeline.io.paths import write_text
 from pipeline.labels import LabelTable, label_table
 from pipeline.network.catalogue import build_network
 from pipeline.network.sizes import Design, input_side_for
 from pipeline.training.checkpoint import save_checkpoint
+from pipeline.training.cross_folder import CrossFolder
 from pipeline.training.experiment import Experiment, NetworkSettings, experiment_yaml
 from pipeline.training.run_folder import RunFolder
 
@@ -36,6 +42,8 @@ def make_run(
     data_root: Path | None = None,
     seed: int = 10,  # gives all three classes on noise with the networks of the tests
     facts: Mapping[str, object] | None = None,
+    augmentation: Augmentation | None = None,
+    postprocessing: Postprocessing | None = None,
 ) -> RunFolder:
     """A run as `unet train` leaves it after its first epoch."""
     run = RunFolder(path=folder)
@@ -45,6 +53,7 @@ def make_run(
         network=settings,
         patch=(side, side),
         preprocessing=preprocessing or Preprocessing(normalisation=Normalisation(kind="window", low=-200, high=300)),
+        augmentation=augmentation or Augmentation(),
         manifest="manifest.json",
     )
     run.last.parent.mkdir(parents=True)
@@ -59,7 +68,29 @@ def make_run(
     state = {"epoch": 1, "network": net.state_dict()}
     save_checkpoint(state, run.best)
     save_checkpoint(state, run.last)
+    if postprocessing is not None:
+        write_chosen(run, postprocessing)
     return run
+
+
+def write_chosen(run: RunFolder, postprocessing: Postprocessing, *, epoch: int = 1, temperature: float = 1.5) -> None:
+    """What `unet train` leaves where it chose these steps for the weights of this epoch."""
+    chosen = {"epoch": epoch, "postprocessing": to_json(postprocessing), "calibration": {"temperature": temperature}}
+    write_text(run.chosen, json.dumps(chosen))
+
+
+def make_folds(folder: Path, *, seeds: Sequence[int] = (10, 11, 12), **settings: object) -> CrossFolder:
+    """Folds as `unet train --folds all` leaves them, one a seed; further settings as in `make_run`."""
+    cross = CrossFolder(path=folder)
+    cases = [replace(some_case(name=f"case_{fold}", patient=f"P{fold}"), fold=fold) for fold in range(len(seeds))]
+    for fold, seed in enumerate(seeds):
+        run = make_run(cross.run(fold).path, **{"cases": cases, "seed": seed, "facts": {"fold": fold}, **settings})
+        digests = {"experiment_digest": run.experiment().digest, "manifest_digest": run.manifest().digest}
+        run.note(digests)
+    for file in (cross.experiment_file, cross.manifest_file):
+        shutil.copy(run.path / file.name, file)
+    cross.note({"folds": list(range(len(seeds))), "budget_s": None, "used_s": {}, "finished": True, **digests})
+    return cross
 
 
 def make_bundle(folder: Path, **settings: object) -> Bundle:
@@ -96,6 +127,7 @@ def thresholding_bundle(
     neighbours: int = 0,
     image_channels: int = 1,
     channel: int = 0,
+    postprocessing: Postprocessing | None = None,
 ) -> Bundle:
     """A real bundle of a real network whose weights make the mask known: structure 1 is where the image exceeds `at`.
 
@@ -109,6 +141,7 @@ def thresholding_bundle(
         preprocessing=Preprocessing(plane=plane, spacing_mm=spacing_mm, neighbours=neighbours, normalisation=how),
         modality=modality,
         image_channels=image_channels,
+        postprocessing=postprocessing,
     )
     net = build_network("original", run.experiment().network_settings(table, image_channels))
     weights = thresholding(net.state_dict(), at=at, head=head, channel=channel)

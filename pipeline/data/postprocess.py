@@ -98,6 +98,8 @@ def holes(mask: np.ndarray, *, whole: tuple[int, ...]) -> np.ndarray:
         mask: of the box around the structure.
         whole: shape of the volume in which the box lies.
     """
+    if not mask.size:
+        return mask
     numbers, count = ndimage.label(~mask)
     is_open = np.zeros(count + 1, dtype=bool)
     is_open[0] = True  # the mask itself

@@ -22,8 +22,10 @@ from ..progress import say
 from .border import WithBorder
 from .census import class_counts
 from .checkpoint import load_checkpoint, save_checkpoint
+from .chosen import flips_of
 from .cores import usable_cores
 from .engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnPatience, StopOnSignal, attach, build_trainer
+from .finishing import finish_run, keep_time
 from .learner import Learner
 from .loss import build_loss
 from .memory import keep_freed_memory
@@ -136,6 +138,7 @@ class Session:
         trainer.load_state_dict({"epoch_length": steps, "max_epochs": epochs, "iteration": self.first_epoch * steps})
         with stop_on_signal.listening():
             if budget_s is not None:
+                keep_time(self.clock, self.validator, flips_of(experiment, self.table))
                 self.clock.learn_reserve(self.validator.expected_s(self.whole))
             self.clock.check()
             self.clock.start()
@@ -225,6 +228,7 @@ class Session:
             self.learner.judged.load_state_dict(load_checkpoint(self.folder.best)["network"])
             if self.best_results is None:
                 self.best_results = self.validator(self.whole)
+        finish_run(self.folder, self.validator, self.whole, self.clock)
         results = self.best_results if self.validation_cases else []
         self.records.finish(results or [], self.validation_cases, lambda case: self.validator.predict(self.whole, case))
         self.folder.note({"finished": True})

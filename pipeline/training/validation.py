@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from ..data.case_store import StoredCase
 from ..data.slice_grid import with_neighbours
@@ -63,17 +64,26 @@ class Validator:
         return (time.monotonic() - started) * sum(pixels) / pixels[0]
 
     def _score(self, network: WholeSlice, case: StoredCase) -> CaseScores:
-        counts = count(_last(np.asarray(case.label)), _last(self.predict(network, case)), self.indices, where=case.case)
+        return self.judge(case, self.predict(network, case))
+
+    def judge(self, case: StoredCase, predicted: np.ndarray) -> CaseScores:
+        """The scores of a mask such as `predict` gives."""
+        counts = count(_last(np.asarray(case.label)), _last(predicted), self.indices, where=case.case)
         return CaseScores(case=case.case, counts=counts, scores=scores(counts))
 
-    def predict(self, network: WholeSlice, case: StoredCase) -> np.ndarray:
+    def predict(self, network: nn.Module, case: StoredCase) -> np.ndarray:
         """Class indices (slices, rows, columns), or (slices, structures, rows, columns) of 0 and 1; uint8.
 
         In evaluation mode, whatever mode the network comes in and is given back in.
         """
+        return torch.cat([chosen for _, chosen in self.slices(network, case)]).cpu().numpy()
+
+    def slices(self, network: nn.Module, case: StoredCase) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Some slices after the other: scores (B, K, H, W), and what they decide, as in `predict`."""
         with _evaluating(network), torch.inference_mode():
-            parts = [decide(network(batch), self.head, overlapping=self.table.overlapping) for batch in self._batches(case)]
-        return torch.cat(parts).cpu().numpy()
+            for batch in self._batches(case):
+                scores = network(batch)
+                yield scores, decide(scores, self.head, overlapping=self.table.overlapping)
 
     def _batches(self, case: StoredCase) -> Iterator[torch.Tensor]:
         image = case.image
@@ -85,7 +95,7 @@ class Validator:
 
 
 @contextmanager
-def _evaluating(network: WholeSlice) -> Iterator[None]:
+def _evaluating(network: nn.Module) -> Iterator[None]:
     before = network.training
     network.eval()
     try:

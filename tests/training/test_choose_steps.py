@@ -104,6 +104,12 @@ def test_removing_a_structure_wholly_where_it_is_hurts_even_where_its_dice_was_0
     assert not trial.kept
 
 
+def test_a_structure_that_was_not_found_can_be_helped_by_no_step():
+    chosen, trials = choose([looked(made(BLOCK), made(), f"missed {k}") for k in range(6)], ONE, known_ml=True)
+    assert chosen == {}
+    assert {(trial.dice_before, trial.dice_after, trial.helped, trial.hurt) for trial in trials} == {(0.0, 0.0, 0, 0)}
+
+
 def test_holes_are_filled_where_truths_have_none():
     hollow = made(BLOCK)
     hollow[2:4, 2:4, 2:4] = 0
