@@ -8,15 +8,24 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
+_silent = False
+
 
 def bar(items: Iterable[Item], *, title: str, total: int | None = None, unit: str = "") -> Iterator[Item]:
     """The items again, with a bar and the time left on stderr where that is a terminal (pipes and logs stay clean)."""
     from tqdm import tqdm
 
-    quiet = not sys.stderr.isatty()
+    quiet = _silent or not sys.stderr.isatty()
     yield from tqdm(items, desc=title, total=total, unit=f" {unit}" if unit else "it", disable=quiet, leave=False)
 
 
 def say(line: str) -> None:
     """One line for the reader on stderr: stdout belongs to results."""
-    print(line, file=sys.stderr, flush=True)
+    if not _silent:
+        print(line, file=sys.stderr, flush=True)
+
+
+def silence(wanted: bool) -> None:
+    """Of several processes that do one work together, one speaks."""
+    global _silent
+    _silent = wanted

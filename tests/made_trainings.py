@@ -26,6 +26,8 @@ TINY: Mapping[str, object] = {
     "network.dropout": 0.3,
     "preprocessing.normalisation.kind": "zscore",
     "preprocessing.spacing_mm": 0.0,
+    "preprocessing.neighbours": 0,
+    "schedule": "poly",
     "patch": [32, 32],
     "batch_size": 2,
     "steps_per_epoch": 4,

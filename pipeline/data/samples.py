@@ -115,13 +115,18 @@ class SliceSamples(Dataset[Sample]):
 
 
 class NumbersFrom(Sampler[int]):
-    """Sample numbers without an end, from the first of an epoch: a resumed training goes on where the sequence broke off."""
+    """Sample numbers without an end, from the first of an epoch: a resumed training goes on where the sequence broke off.
 
-    def __init__(self, first: int) -> None:
-        self.first = first
+    Args:
+        own: how many of each batch are this process' part, beginning with `first`.
+        batch: numbers from one batch to the next.
+    """
+
+    def __init__(self, first: int, own: int = 1, batch: int = 1) -> None:
+        self.first, self.own, self.batch = first, own, batch
 
     def __iter__(self) -> Iterator[int]:
-        return count(self.first)
+        return (start + place for start in count(self.first, self.batch) for place in range(self.own))
 
 
 def _start(centre: int, side: int, window: int, border: int, draw: np.random.Generator) -> int:

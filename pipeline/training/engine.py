@@ -14,10 +14,12 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from ..progress import say
+from . import world
 from .averaging import AverageWeights
 from .loss import Loss
 from .schedule import Clock
 from .skipped import SkippedSteps
+from .step_times import StepTimes
 
 
 def build_trainer(
@@ -32,6 +34,7 @@ def build_trainer(
     """An ignite engine whose output is {"loss": float} of each step.
 
     Args:
+        network: may be wrapped, compiled or shared with other processes, each of which gives a part of the batch.
         gradient_norm: gradients whose norm over all weights is longer are cut to it; 0: none is cut.
     Raises in a step: UserError by the rule of `SkippedSteps`. A skipped step touches neither weights nor running means.
     """
@@ -48,8 +51,9 @@ def build_trainer(
         with half:
             scores = network(image)
         extra = [batch["border"].to(device, non_blocking=True)] if "border" in batch else []  # like the truth
-        value = loss(scores, truth, *extra)
-        value.backward()  # type: ignore[no-untyped-call]
+        value = loss(*(world.joined(part) for part in (scores, truth, *extra)))
+        # processes that share a network take the mean of their gradients, and the gradient of the joined batch is the sum
+        (value * world.size()).backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(network.parameters(), max_norm=gradient_norm or float("inf"))
         finite = bool(torch.isfinite(value) and torch.isfinite(norm))
         if not finite:
@@ -82,22 +86,20 @@ class FollowSchedule:
         self.rate = rate_at(0.0)
 
     def __call__(self, engine: Engine) -> None:
-        done = self.clock.done_fraction(engine.state.iteration - 1, self.steps_per_epoch)
+        done = world.as_led(self.clock.done_fraction(engine.state.iteration - 1, self.steps_per_epoch))
         self.rate = self.rate_at(done)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
 
 
 class StopOnBudget:
-    """Ends the training when the time left is used up; `reached` says that it did."""
+    """Ends the training when the time left is used up."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.reached = False
 
     def __call__(self, engine: Engine) -> None:
-        if self.clock.left_s() <= 0:
-            self.reached = True
+        if world.as_led(float(self.clock.left_s() <= 0)):
             engine.terminate()
 
 
@@ -122,13 +124,18 @@ class StopOnPatience:
 
 
 class StopOnSignal:
-    """Ctrl-C and SIGTERM end the training after the step at hand, in good order; a second one ends it at once."""
+    """Ctrl-C and SIGTERM end the training after the step at hand, in good order; a second one ends it at once.
+
+    A signal to one process is one to all of them. `stopped`: the training was ended by it.
+    """
 
     def __init__(self) -> None:
         self.received = 0
+        self.stopped = False
 
     def __call__(self, engine: Engine) -> None:
-        if self.received:
+        if world.any_of(self.received > 0):
+            self.stopped = True
             engine.terminate()
 
     @contextmanager
@@ -178,10 +185,12 @@ def attach(
     *,
     schedule: FollowSchedule,
     losses: MeanLoss,
+    times: StepTimes,
     average: AverageWeights | None,
     stops: list[StopOnBudget | StopOnSignal],
 ) -> None:
     """Hang the handlers on the engine, in the order in which they must act."""
+    times.attach(trainer)
     trainer.add_event_handler(Events.ITERATION_STARTED, schedule)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, losses)
     if average:

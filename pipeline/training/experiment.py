@@ -21,7 +21,7 @@ from .loss import LossSettings
 from .schedule import Shape
 
 # Younger than the first runs, and by default as those trained: then not in the digest, so that an earlier run goes on.
-ADDED_SETTINGS = ("ema", "schedule", "warm_up_fraction", "gradient_norm", "patience", "loss")
+ADDED_SETTINGS = ("ema", "schedule", "warm_up_fraction", "gradient_norm", "patience", "loss", "compile")
 ADDED_NORMALISATION = ("mean", "deviation")  # the same, within preprocessing.normalisation
 
 
@@ -64,6 +64,7 @@ class Experiment:
     weight_decay: float = 1e-4
     ema: float = 0.0  # share of the averaged weights that stays at each step; 0: no averaging
     precision: Literal["fp32", "bf16"] = "fp32"  # of the training; validation and prediction are fp32
+    compile: bool = False  # by torch.compile, which needs a C++ compiler and half a minute: worth it on GPUs
     workers: int = 1  # processes that prepare samples; the samples do not depend on it
     threads: int = 0  # of the network; 0: one a core. Equal weights need equal threads
     seed: int = 0
@@ -237,11 +238,29 @@ def _kind(hint: Any) -> str:
     return "a list"
 
 
-def experiment_yaml(experiment: Experiment, reasons: Mapping[str, str]) -> str:
-    """The experiment as YAML; `reasons` maps "network.padding" and the like to why the value was chosen (a comment)."""
+def experiment_yaml(experiment: Experiment, reasons: Mapping[str, str], *, short: bool = False) -> str:
+    """The experiment as YAML.
+
+    Args:
+        reasons: "network.padding" and the like → why the value was chosen (a comment).
+        short: only what differs from the defaults or has a reason; reads back as the same experiment.
+    """
+    settings: Mapping[str, Any] = asdict(experiment)
     lines: list[str] = []
-    _write(asdict(experiment), "", 0, reasons, lines)
+    _write(_told(settings, asdict(Experiment()), "", reasons) if short else settings, "", 0, reasons, lines)
     return "\n".join(lines) + "\n"
+
+
+def _told(data: Mapping[str, Any], usual: Mapping[str, Any], prefix: str, reasons: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that are not as usual, or have a reason."""
+    told: dict[str, Any] = {}
+    for key, value in data.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            told[key] = _told(value, usual[key], f"{name}.", reasons)
+        elif value != usual[key] or name in reasons:
+            told[key] = value
+    return {key: value for key, value in told.items() if value != {}}
 
 
 def _write(data: Mapping[str, Any], prefix: str, depth: int, reasons: Mapping[str, str], lines: list[str]) -> None:

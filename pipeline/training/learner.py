@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
+from torch import nn
 
 from ..errors import UserError
 from ..labels import LabelTable
 from ..network.catalogue import build_network
 from ..network.unet import OriginalUNet
+from . import world
 from .averaging import AverageWeights
 from .experiment import Experiment
+from .synchronised import synchronise
 
 
 class Learner:
@@ -27,8 +32,23 @@ class Learner:
         self.device = device
         network = build_network(experiment.network.name, experiment.network_settings(table, channels)).to(device)
         self.network: OriginalUNet = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if world.size() > 1:
+            synchronise(self.network)
         self.optimizer = _optimizer(self.network, experiment)
         self.average = AverageWeights(self.network, experiment.ema) if experiment.ema else None
+
+    def trained(self, *, compiled: bool) -> nn.Module:
+        """The network as the training step calls it: compiled where that is asked for, shared between many processes.
+
+        Not done to `network` itself, whose weights keep their names.
+        """
+        shared: nn.Module = self.network
+        if world.size() > 1:
+            logging.disable(logging.INFO)  # ignite tells each step of it
+            # batch normalisation takes its statistics over all processes: there is nothing to hand around before each step
+            shared = idist.auto_model(self.network, forward_sync_buffers=False)
+            logging.disable(logging.NOTSET)
+        return torch.compile(shared) if compiled else shared  # type: ignore[return-value]
 
     @property
     def judged(self) -> OriginalUNet:

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from torch.utils.data import DataLoader
 
-from ..data.case_store import store_cases
+from ..data.case_store import StoredCase, store_cases
 from ..data.manifest import Case
-from ..data.samples import NumbersFrom
 from ..errors import UserError
 from ..network.tiling import WholeSlice
 from ..progress import say
-from .border import WithBorder
+from . import world
 from .census import class_counts
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import load_checkpoint
 from .chosen import flips_of
 from .cores import usable_cores
 from .engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnPatience, StopOnSignal, attach, build_trainer
+from .experiment import Experiment
 from .finishing import finish_run, keep_time
+from .keeper import Keeper
 from .learner import Learner
 from .loss import build_loss
 from .memory import keep_freed_memory
-from .records import Records
 from .run_folder import RunFolder
-from .samples import training_samples
+from .samples import training_loader
 from .schedule import Clock, learning_rate
 from .skipped import not_finite
+from .step_times import StepTimes
+from .told import bar_on_terminal, epoch_line, in_words
 from .validation import CaseScores, Validator, metrics
 
 
@@ -50,6 +51,7 @@ class Session:
         self, folder: RunFolder, training: Sequence[Case], validation: Sequence[Case], *, began_s: float, budget_s: float | None
     ) -> None:
         self.folder, facts = folder, folder.facts()
+        self.keeper = Keeper(folder)
         self.experiment = experiment = folder.experiment()
         self.table = folder.manifest().table
         start_s = facts.get("schedule_start_s")
@@ -60,16 +62,16 @@ class Session:
             used_s=float(str(facts.get("used_s", 0))),
             start_s=None if start_s is None else float(str(start_s)),
         )
+        _check_shares(experiment)
         torch.manual_seed(experiment.seed)
-        torch.set_num_threads(experiment.threads or usable_cores())
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.set_num_threads(experiment.threads or max(1, usable_cores() // world.on_this_machine()))
+        self.device = idist.device()
         say(f"unet: {len(training)} cases to train on, {len(validation)} to validate on")
-        cases = [*training, *validation]
-        stored = store_cases(folder.manifest(), cases, experiment.preprocessing, folder.cache, before_each=self.clock.check)
+        stored = self._stored([*training, *validation])
         self.training_cases, self.validation_cases = stored[: len(training)], stored[len(training) :]
         channels = self.training_cases[0].image.shape[1]
         self._check_channels(channels)
-        folder.note({"image_channels": channels, "threads": torch.get_num_threads()})
+        self.keeper.note({"image_channels": channels, "threads": torch.get_num_threads()})
         self.learner = Learner(experiment, self.table, channels, self.device)
         self.whole = WholeSlice(self.learner.judged)
         self.first_epoch = 0
@@ -85,8 +87,8 @@ class Session:
             neighbours=experiment.preprocessing.neighbours,
             device=self.device,
         )
-        self.clock.check()
-        self.records = Records(folder, experiment)
+        self._check_time()
+        self.keeper.open_records(experiment)
 
     def run(self) -> None:
         """Train to the end of the schedule, or until a signal."""
@@ -94,10 +96,10 @@ class Session:
             finished = self._train()
             if finished:
                 self._finish()
-            self.records.close("FINISHED" if finished else "KILLED")
+            self.keeper.close("FINISHED" if finished else "KILLED")
         except BaseException as error:
-            self.records.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-            words = _in_words(error)
+            self.keeper.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            words = in_words(error)
             if words:
                 raise words from error
             raise
@@ -107,7 +109,7 @@ class Session:
         keep_freed_memory()  # not before: preprocessing frees whole scans that no step needs
         experiment, budget_s = self.experiment, self.clock.budget_s
         steps = experiment.steps_per_epoch
-        losses, stop_on_budget, stop_on_signal = MeanLoss(), StopOnBudget(self.clock), StopOnSignal()
+        losses, times, stop_on_budget, stop_on_signal = MeanLoss(), StepTimes(), StopOnBudget(self.clock), StopOnSignal()
         rate_at = partial(
             learning_rate,
             experiment.learning_rate,
@@ -116,7 +118,7 @@ class Session:
         )
         schedule = FollowSchedule(self.learner.optimizer, rate_at, self.clock, steps)
         trainer = build_trainer(
-            self.learner.network,
+            self.learner.trained(compiled=experiment.compile),
             self.learner.optimizer,
             build_loss(experiment.loss, experiment.network.head, self._counts()),
             device=self.device,
@@ -127,55 +129,52 @@ class Session:
             trainer,
             schedule=schedule,
             losses=losses,
+            times=times,
             average=self.learner.average,
             stops=[stop_on_budget, stop_on_signal],
         )
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: self._end_epoch(engine, losses, schedule))
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: self._end_epoch(engine, losses, times, schedule))
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self.patience)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, stop_on_budget)  # the scoring itself may have used up the time
-        _bar_on_terminal(trainer)
+        bar_on_terminal(trainer)
         epochs = experiment.epochs if budget_s is None else 10**6
         trainer.load_state_dict({"epoch_length": steps, "max_epochs": epochs, "iteration": self.first_epoch * steps})
         with stop_on_signal.listening():
             if budget_s is not None:
-                keep_time(self.clock, self.validator, flips_of(experiment, self.table))
+                keep_time(self.clock, self.validator, flips_of(experiment, self.table), processes=world.size())
                 self.clock.learn_reserve(self.validator.expected_s(self.whole))
-            self.clock.check()
+            self._check_time()
             self.clock.start()
-            self.folder.note({"finished": False, "budget_s": budget_s, "schedule_start_s": self.clock.start_s})
+            self.keeper.note({"finished": False, "budget_s": budget_s, "schedule_start_s": self.clock.start_s})
             if self.first_epoch < epochs and not self.patience.reached:  # a trainer that is at its end would begin again
                 trainer.run(self._loader(), max_epochs=epochs, epoch_length=steps)
-            if stop_on_signal.received:
+            if stop_on_signal.stopped:
                 return False
             if trainer.state.iteration > self.scored_steps:  # the budget ended within an epoch: score and keep what it gave
-                self._end_epoch(trainer, losses, schedule)
+                self._end_epoch(trainer, losses, times, schedule)
         return True
+
+    def _stored(self, cases: list[Case]) -> list[StoredCase]:
+        """All cases preprocessed, by one process for all."""
+        manifest, settings, cache = self.folder.manifest(), self.experiment.preprocessing, self.folder.cache
+        if world.leads():
+            store_cases(manifest, cases, settings, cache, before_each=self.clock.check)
+        world.wait_for_all()
+        return store_cases(manifest, cases, settings, cache)
 
     def _counts(self) -> list[int]:
         """Pixels of each class of the head in the training cases; none where nobody asks."""
         if self.experiment.loss.class_weights == "none":
             return []
         counts = class_counts(self.training_cases, self.table, self.experiment.network.head)
-        self.folder.note({"class_pixels": counts})
+        self.keeper.note({"class_pixels": counts})
         return counts
 
     def _loader(self) -> DataLoader[Any]:
-        experiment = self.experiment
-        loss = experiment.loss
-        samples = training_samples(experiment, self.table, self.training_cases)
-        first = self.first_epoch * experiment.steps_per_epoch * experiment.batch_size
-        return DataLoader(
-            samples,
-            batch_size=experiment.batch_size,
-            sampler=NumbersFrom(first),
-            num_workers=experiment.workers,
-            collate_fn=WithBorder(weight=loss.border_weight, sigma_px=loss.border_sigma_px) if loss.border_weight else None,
-            worker_init_fn=_prepare_worker,
-            prefetch_factor=4 if experiment.workers else None,
-            generator=torch.Generator(),  # else starting it would draw from the stream of the dropout, once more after a resume
-        )
+        first = self.first_epoch * self.experiment.steps_per_epoch * self.experiment.batch_size
+        return training_loader(self.experiment, self.table, self.training_cases, first)
 
-    def _end_epoch(self, engine: Engine, losses: MeanLoss, schedule: FollowSchedule) -> None:
+    def _end_epoch(self, engine: Engine, losses: MeanLoss, times: StepTimes, schedule: FollowSchedule) -> None:
         self.scored_steps = engine.state.iteration
         epoch = -(-engine.state.iteration // self.experiment.steps_per_epoch)
         if not self.learner.finite:
@@ -185,31 +184,23 @@ class Session:
         self.clock.learn_reserve(time.monotonic() - started)
         scores = metrics(results, self.table)
         loss, skipped = losses.take()
-        line = {"train/loss": loss, "learning_rate": schedule.rate, **scores}
+        line = {"train/loss": loss, "learning_rate": schedule.rate, **times.take(), **scores}
         if skipped:
             line["train/skipped_steps"] = skipped
-        self.folder.log({"epoch": epoch, "used_s": round(self.clock.used_s(), 1), **line})
-        self.records.epoch(epoch, line)
+        self.keeper.epoch(epoch, self.clock.used_s(), line)
         self._save(epoch, results, scores.get("val/dice"))
-        say(_epoch_line(epoch, loss, scores, self.table.names, self._left(epoch)))
+        left_s = self.clock.expected_s(epoch - self.first_epoch, self.experiment.epochs - epoch)
+        say(epoch_line(epoch, loss, scores, self.table.names, left_s))
 
     def _save(self, epoch: int, results: list[CaseScores], dice: float | None) -> None:
         # no structure in any case, and none found: nothing could be better
         rank = 1.0 if dice is None else dice
         better = not self.validation_cases or self.best is None or rank > self.best
-        self.patience.since_best = 0 if better else self.patience.since_best + 1
-        state = {
-            "epoch": epoch,
-            "best": rank if better else self.best,
-            "since_best": self.patience.since_best,
-            **self.learner.state(),
-        }
-        if better:  # before the last one, which says that it is there
+        if better:
             self.best, self.best_results = rank, results
-            save_checkpoint({"epoch": epoch, "network": state["network"]}, self.folder.best)
-            self.folder.note({"best_epoch": epoch, "best_dice": dice})
-        save_checkpoint(state, self.folder.last)
-        self.folder.note({"epochs_done": epoch, "used_s": round(self.clock.used_s(), 1)})
+        self.patience.since_best = 0 if better else self.patience.since_best + 1
+        state = {"epoch": epoch, "best": self.best, "since_best": self.patience.since_best, **self.learner.state()}
+        self.keeper.save(state, self.clock.used_s(), better=better, dice=dice)
 
     def _restore(self) -> None:
         """Goes on from the last checkpoint."""
@@ -224,18 +215,19 @@ class Session:
         say(f"unet: going on after epoch {self.first_epoch}")
 
     def _finish(self) -> None:
+        world.wait_for_all()  # until the best checkpoint is written
         if self.validation_cases:
             self.learner.judged.load_state_dict(load_checkpoint(self.folder.best)["network"])
             if self.best_results is None:
                 self.best_results = self.validator(self.whole)
-        finish_run(self.folder, self.validator, self.whole, self.clock)
+        if world.leads():
+            finish_run(self.folder, self.validator, self.whole, self.clock, processes=world.size())
         results = self.best_results if self.validation_cases else []
-        self.records.finish(results or [], self.validation_cases, lambda case: self.validator.predict(self.whole, case))
-        self.folder.note({"finished": True})
+        self.keeper.finish(results or [], self.validation_cases, lambda case: self.validator.predict(self.whole, case))
 
-    def _left(self, epoch: int) -> str:
-        left_s = self.clock.expected_s(epoch - self.first_epoch, self.experiment.epochs - epoch)
-        return f"{left_s / 60:.0f} min left" if left_s >= 90 else f"{left_s:.0f} s left"
+    def _check_time(self) -> None:
+        if world.leads():
+            self.clock.check()
 
     def _check_channels(self, channels: int) -> None:
         for case in [*self.training_cases, *self.validation_cases]:
@@ -247,33 +239,7 @@ class Session:
                 )
 
 
-def _prepare_worker(worker: int) -> None:
-    torch.set_num_threads(1)  # the cores belong to the network
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the trainer decides
-
-
-def _in_words(error: BaseException) -> UserError | None:
-    """What a machine that is too small says, for its user."""
-    if isinstance(error, torch.OutOfMemoryError):
-        what, advice = "the memory of the GPU is too small", "Train anew with a smaller batch_size, patch or network.width."
-        return UserError(what, where="training", next=advice)
-    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
-        what = f"a process that prepares samples died ({str(error).splitlines()[0]})"
-        advice = "Often memory is short; in a container, shared memory. Set workers: 0 in experiment.yaml and --resume."
-        return UserError(what, where="training", next=advice)
-    return None
-
-
-def _bar_on_terminal(trainer: Engine) -> None:
-    if sys.stderr.isatty():  # ignite's bar writes at every step into a pipe, too
-        from ignite.handlers import ProgressBar
-
-        ProgressBar(persist=False).attach(trainer, output_transform=lambda output: {"loss": output["loss"]})
-
-
-def _epoch_line(epoch: int, loss: float | None, scores: dict[str, float], names: Sequence[str], left: str) -> str:
-    parts = [f"epoch {epoch}", "loss n/a" if loss is None else f"loss {loss:.4f}"]
-    if "val/dice" in scores:
-        each = ", ".join(f"{name} {scores[f'val/dice/{name}']:.3f}" for name in names if f"val/dice/{name}" in scores)
-        parts.append(f"Dice {scores['val/dice']:.3f} ({each})")
-    return "  ".join([*parts, left])
+def _check_shares(experiment: Experiment) -> None:
+    if experiment.batch_size % world.size():
+        what = f"batch_size: {experiment.batch_size} cannot be dealt out evenly to {world.size()} processes"
+        raise UserError(what, where="torchrun", next="Start as many processes as divide it, or train anew with another.")

@@ -14,11 +14,13 @@ from ..io.paths import write_text
 from ..progress import say
 from .experiment import Experiment, experiment_yaml
 from .guards import alone_in, refuse_changed, refuse_occupied, writing_into
+from .lead import led, tell_session, tell_session_ended
 from .open_experiment import open_experiment
 from .run_folder import RunFolder, open_run_folder
 from .split import split
 
 
+@led
 def train(
     source: Path | str,
     run_folder: Path | str,
@@ -60,6 +62,7 @@ def train(
             raise
 
 
+@led
 def resume(
     run_folder: Path | str, *, budget_s: float | None = None, used_s: float = 0.0, data_root: Path | str | None = None
 ) -> RunFolder:
@@ -124,8 +127,10 @@ def run_session(
     from .session import Session
 
     go_on = f"go on with: unet train --resume -o {place or folder.path}"
+    tell_session(folder, budget_s)
     try:
         Session(folder, training, validation, began_s=began_s, budget_s=budget_s).run()
+        tell_session_ended()
     except KeyboardInterrupt:  # while preprocessing, or a second time
         say(f"unet: {go_on}")
         raise

@@ -18,6 +18,7 @@ from ..evaluation.scores import SCORES, Scores, mean, scores
 from ..labels import LabelTable
 from ..network.decide import Head, decide
 from ..network.tiling import WholeSlice
+from . import world
 
 PIXELS_AT_ONCE = 1 << 17  # slices that go through the network together: faster than one by one where slices are small
 
@@ -51,8 +52,8 @@ class Validator:
         self.indices = _by_index(table)
 
     def __call__(self, network: WholeSlice) -> list[CaseScores]:
-        """One entry a case. The network is left in the mode (training or not) that it had."""
-        return [self._score(network, case) for case in self.cases]
+        """One entry a case, scored by as many processes as there are. The network keeps the mode (training or not) it had."""
+        return world.of_all([self._score(network, case) for case in world.dealt(self.cases)])
 
     def expected_s(self, network: WholeSlice) -> float:
         """Seconds that scoring all cases will take, from the first of them; 0 without cases."""

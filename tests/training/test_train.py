@@ -24,6 +24,7 @@ from pipeline.errors import UserError
 from pipeline.labels import label_table
 from pipeline.network.catalogue import build_network
 from pipeline.network.tiling import WholeSlice
+from pipeline.training import keeper as keeper_module
 from pipeline.training import session as session_module
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.run_folder import RunFolder, open_run_folder
@@ -135,14 +136,14 @@ class Killed(BaseException):
 def test_killed_while_a_checkpoint_is_written_it_resumes_to_the_same_weights(manifest, tmp_path, monkeypatch, written, ema):
     """With drop-out and random samples; the second epoch is lost, its best weights may have been written."""
     settings = {**TINY, "learning_rate": 0.03, "ema": ema}
-    save = session_module.save_checkpoint
+    save = keeper_module.save_checkpoint
 
     def killed(state: dict[str, object], path: Path) -> None:
         if state["epoch"] == 2 and path.name == written:
             raise Killed
         save(state, path)
 
-    monkeypatch.setattr(session_module, "save_checkpoint", killed)
+    monkeypatch.setattr(keeper_module, "save_checkpoint", killed)
     with pytest.raises(Killed):
         train(manifest, tmp_path / "run", settings=settings)
     monkeypatch.undo()
