@@ -29,7 +29,8 @@ def synchronise(network: nn.Module) -> None:
 
 def _of_same_state(module: nn.BatchNorm2d) -> nn.Module:
     if next(module.parameters()).is_cuda:
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        of_all: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+        return of_all
     made = BatchNormOfAll(module.num_features, eps=module.eps, momentum=module.momentum)
     made.load_state_dict(module.state_dict())
     return made.train(module.training)
@@ -62,7 +63,7 @@ class BatchNormOfAll(nn.BatchNorm2d):
         y, mean, variance, count = _Normalised.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             momentum = self.momentum or 0.0
-            self.num_batches_tracked += 1  # type: ignore[operator]
+            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
             self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
             self.running_var.lerp_(variance * (count / (count - 1)), momentum)  # type: ignore[union-attr]
         return y  # type: ignore[no-any-return]

@@ -35,12 +35,12 @@ def started_with_others() -> bool:
 
 def size() -> int:
     """How many processes train together."""
-    return idist.get_world_size()
+    return int(idist.get_world_size())
 
 
 def rank() -> int:
     """Which of them this one is, from 0."""
-    return idist.get_rank()
+    return int(idist.get_rank())
 
 
 def leads() -> bool:
@@ -50,7 +50,7 @@ def leads() -> bool:
 
 def on_this_machine() -> int:
     """How many of the processes run here and share its cores."""
-    return idist.get_nproc_per_node()
+    return int(idist.get_nproc_per_node())
 
 
 @contextmanager

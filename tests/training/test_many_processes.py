@@ -1,4 +1,4 @@
-"""Two processes that train together, as torchrun starts them: one answer, one writer, and a clear word when one of them dies."""
+"""Two processes that train together, as torchrun starts them: one answer, one writer, and a word when one of them dies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.training.checkpoint import load_checkpoint
 from pipeline.training.run_folder import RunFolder
 from pipeline.training.train import train
 
-# By plain gradient descent: Adam divides by gradients, and makes rounding errors of those that are 0 as large as any other step.
+# By plain gradient descent: Adam makes the rounding errors of gradients that are 0 as large as any other step.
 TOGETHER = {**TINY, "optimizer": "sgd", "learning_rate": 0.01, "batch_size": 4, "gradient_norm": 0.0, "patience": 0, "ema": 0.9}
 
 
