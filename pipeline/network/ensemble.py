@@ -1,19 +1,18 @@
 """Several U-Nets of one design that answer together, as one network. Needs torch alone.
 
-Their probabilities are averaged, not their scores: a network that is surer than the others would outvote them by its scale.
-What comes out are scores again, those of the mean probability, so whatever decides by scores stays as it is.
+Their probabilities are averaged; what comes out are scores again, so whatever decides by scores stays as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
 from .catalogue import build_network
 from .decide import Head
+from .mean_scores import mean_scores
 from .unet import OriginalUNet
 
 MOST_MEMBERS = 64
@@ -38,19 +37,7 @@ class Ensemble(nn.Module):
             raise ValueError("the members of an ensemble must have one design")
 
     def forward(self, image: Tensor) -> Tensor:
-        """One member after the other, in logarithms: exact also where probabilities are too small for a float."""
-        yes, no = self._logarithms(self.members[0](image))
-        for member in self.members[1:]:
-            more_yes, more_no = self._logarithms(member(image))
-            yes, no = torch.logaddexp(yes, more_yes), torch.logaddexp(no, more_no)
-        return yes - no  # the number of members, by which both are divided, falls out
-
-    def _logarithms(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Log of the probability, and of what it is held against: the opposite, or 1 where classes exclude each other."""
-        if self.head == "sigmoid":
-            return nn.functional.logsigmoid(scores), nn.functional.logsigmoid(-scores)
-        chosen = torch.log_softmax(scores, dim=1)
-        return chosen, torch.zeros_like(chosen[:, :1])
+        return mean_scores((member(image) for member in self.members), self.head)
 
 
 def build_ensemble(name: str, settings: Mapping[str, object], *, members: int, head: Head) -> nn.Module:

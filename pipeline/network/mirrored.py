@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .decide import Head
+from .mean_scores import mean_scores
 
 # axis of a slice along which it is mirrored ("rows" or "columns") → places in the label table that change names in the mirror
 Flips = Mapping[str, Sequence[tuple[int, int]]]
@@ -38,18 +38,7 @@ class Mirrored(nn.Module):
         self.flips = {axis: [tuple(pair) for pair in pairs] for axis, pairs in flips.items()}
 
     def forward(self, image: Tensor) -> Tensor:
-        found, against = None, None
-        for axes in self.images:
-            scores = self._scores(image, axes)
-            if self.head == "softmax":
-                log = nn.functional.log_softmax(scores, dim=1)
-            else:
-                log = nn.functional.logsigmoid(scores)
-                no = nn.functional.logsigmoid(-scores)
-                against = no if against is None else torch.logaddexp(against, no)
-            found = log if found is None else torch.logaddexp(found, log)
-        assert found is not None
-        return found - math.log(len(self.images)) if against is None else found - against
+        return mean_scores((self._scores(image, axes) for axes in self.images), self.head)
 
     def _scores(self, image: Tensor, axes: Sequence[str]) -> Tensor:
         """Of the image mirrored along these axes, turned back, with the structures under their own names."""
