@@ -76,7 +76,7 @@ def copy_of(run: RunFolder, place: Path, **facts: object) -> RunFolder:
 
 def test_the_run_folder_holds_everything_and_nothing_else(trained):
     names = {"experiment.yaml", "manifest.json", "run.json", "log.jsonl", "report.html", "checkpoints", "scores", "pictures"}
-    assert {p.name for p in trained.path.iterdir()} - {"tracking_spool.jsonl"} == names
+    assert {p.name for p in trained.path.iterdir()} - {"tracking_spool.jsonl"} == names | {"chosen.json"}
     assert {p.name for p in trained.last.parent.iterdir()} == {"last.pt", "best.pt"}
     assert {p.name for p in trained.pictures.iterdir()} == {"best.png", "worst.png"}  # two cases were validated
     facts = trained.facts()
