@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "find everything that would spoil a training",
     "network": "the table of the original U-Net: sizes, parameters, FLOPs",
     "augment": "a picture of what the network will see in training",
+    "plan": "choose a training's settings, say what memory and time it will take",
     "train": "train a U-Net on a manifest, tracked by MLflow",
     "evaluate": "score predictions per case and structure",
     "compare": "is one run better than another? case by case, with intervals",

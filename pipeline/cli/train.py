@@ -22,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in -o")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, e.g. network.width=32")
     parser.add_argument("--data", metavar="ROOT", help="where the data lie now, if not where the manifest says")
-    place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("-o", "--out", metavar="RUN_FOLDER", help="where the run keeps its files")
-    place.add_argument("--plan", metavar="FILE.yaml", help="write the planned experiment, to be edited and trained later")
+    parser.add_argument("-o", "--out", metavar="RUN_FOLDER", required=True, help="where the run keeps its files")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,14 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
         return _all_folds(arguments, budget_s)
     else:
         choices = _choices(arguments, budget_s)
-        if arguments.plan:
-            from ..training.open_experiment import write_plan
-
-            file = write_plan(arguments.source, arguments.plan, **choices)
-            again = f" --time-budget {arguments.time_budget}" if arguments.time_budget else ""
-            print(f"plan         {file}")
-            print(f"next         unet train {file}{again} -o runs/{file.stem}")
-            return 0
         from ..training.train import train
 
         folder = train(arguments.source, arguments.out, used_s=process_age_s(), **choices)
@@ -100,7 +90,7 @@ def _all_folds(arguments: argparse.Namespace, budget_s: float | None) -> int:
 
 
 def _choices(arguments: argparse.Namespace, budget_s: float | None) -> dict[str, Any]:
-    """What the words after `unet train` choose, as arguments of `train` and `write_plan`."""
+    """What the words after `unet train` choose, as arguments of `train`."""
     from ..errors import UserError
 
     if arguments.source is None:
@@ -124,7 +114,6 @@ def _refuse_beside_resume(arguments: argparse.Namespace) -> None:
         "--folds": arguments.folds,
         "--epochs": arguments.epochs,
         "--set": arguments.set,
-        "--plan": arguments.plan,
     }
     wrong = [name for name, value in given.items() if value not in (None, [])]
     if wrong:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from ..data.augmentation_fit import check_augmentation
 from ..data.manifest import Manifest, read_manifest
 from ..errors import UserError
-from ..io.paths import existing, write_text
-from .experiment import Experiment, experiment_from, experiment_yaml, read_experiment
-from .guards import writing_into
-from .run_folder import RunFolder
+from ..io.paths import existing
+from .experiment import Experiment, experiment_from, read_experiment
 from .split import split
 
 YAML = (".yaml", ".yml")
@@ -23,7 +20,7 @@ def open_experiment(
     source: Path, fold: int | None, budget_s: float | None, data_root: Path | str | None, changes: Mapping[str, object]
 ) -> tuple[Experiment, Manifest, dict[str, str]]:
     """Experiment, data set, and why the settings are as they are (of a plan; whoever wrote an experiment has own reasons)."""
-    experiment, manifest, reasons = _read_or_plan(existing(source), fold, budget_s, data_root)
+    experiment, manifest, reasons = _read_or_plan(existing(source), fold, budget_s, data_root, changes)
     if changes:
         experiment = override(experiment, changes)
         reasons = {key: why for key, why in reasons.items() if key not in changes}
@@ -36,7 +33,7 @@ def open_experiment(
 
 
 def _read_or_plan(
-    source: Path, fold: int | None, budget_s: float | None, data_root: Path | str | None
+    source: Path, fold: int | None, budget_s: float | None, data_root: Path | str | None, said: Mapping[str, object]
 ) -> tuple[Experiment, Manifest, dict[str, str]]:
     if source.suffix.lower() in YAML:
         experiment = read_experiment(source)
@@ -49,7 +46,7 @@ def _read_or_plan(
 
     manifest = read_manifest(source, data_root=data_root)
     training, _ = split(manifest, fold)
-    planned = plan(manifest, training, budget_s=budget_s, on_gpu=torch.cuda.is_available())
+    planned = plan(manifest, training, budget_s=budget_s, on_gpu=torch.cuda.is_available(), said=said)
     return planned.experiment, manifest, planned.reasons
 
 
@@ -65,33 +62,3 @@ def override(experiment: Experiment, settings: Mapping[str, object]) -> Experime
             place = place[group]
         place[last] = value
     return experiment_from(data, where=Path("--set"))
-
-
-def write_plan(
-    manifest: Path | str,
-    file: Path | str,
-    *,
-    fold: int | None = 0,
-    budget_s: float | None = None,
-    settings: Mapping[str, object] | None = None,
-    data_root: Path | str | None = None,
-) -> Path:
-    """Write the experiment that `train` would plan, with its reasons, to be read and edited before it is trained.
-
-    Args:
-        manifest: the data set.
-        file: a YAML file that does not exist yet.
-        fold, budget_s, settings, data_root: as in `train`.
-    Raises: UserError where the file exists, or as `train` does.
-    """
-    manifest, file = Path(manifest), Path(file)
-    if file.exists():
-        raise UserError("is there already", where=file, next="Choose another name, or delete it first.")
-    if manifest.suffix.lower() in YAML or file.suffix.lower() not in YAML:
-        what = f"a plan goes from a manifest (.json) to an experiment (.yaml), not from {manifest.name} to {file.name}"
-        raise UserError(what, where="--plan")
-    experiment, _, reasons = open_experiment(manifest, fold, budget_s, data_root, settings or {})
-    place = os.path.relpath(manifest.resolve(), file.resolve().parent)
-    with writing_into(RunFolder(path=file)):
-        write_text(file, experiment_yaml(replace(experiment, manifest=Path(place).as_posix()), reasons))
-    return file

@@ -70,19 +70,6 @@ def test_ctrl_c_stops_in_good_order_and_resume_ends_where_an_unbroken_training_e
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_plan_is_written_edited_and_trained(manifest, tmp_path, capsys):
-    file = tmp_path / "plans" / "mine.yaml"
-    assert main(["train", str(manifest), "--time-budget", "20m", "--plan", str(file)]) == 0
-    assert f"next         unet train {file} --time-budget 20m -o runs/mine" in capsys.readouterr().out
-    text = file.read_text(encoding="utf-8")
-    assert "padding: same  # slices of 37 x 39 px are smaller than the 184 px that valid ones lose" in text
-    file.write_text(text.replace("name: made", "name: edited"), encoding="utf-8")
-    assert main(["train", str(file), "--epochs", "1", *set_words(TINY), "-o", str(tmp_path / "run")]) == 0
-    assert RunFolder(path=tmp_path / "run").experiment().name == "edited"
-    assert "mine.yaml: is there already" in one_line(capsys, manifest, "--plan", file)
-    assert "from a manifest (.json) to an experiment (.yaml)" in one_line(capsys, manifest, "--plan", tmp_path / "x.json")
-
-
 def test_all_cases_are_trained_on_when_the_fold_is_none(manifest, tmp_path, capsys):
     assert main(["train", str(manifest), "--fold", "none", "--epochs", "1", *set_words(TINY), "-o", str(tmp_path / "run")]) == 0
     out, err = capsys.readouterr()
@@ -139,5 +126,3 @@ def test_a_folder_that_may_not_be_written_is_one_line(manifest, tmp_path, capsys
     (tmp_path / "file").write_text("", encoding="utf-8")
     line = one_line(capsys, manifest, *set_words(TINY), "-o", tmp_path / "file" / "run")
     assert "cannot be written (Not a directory)" in line
-    line = one_line(capsys, manifest, *set_words(TINY), "--plan", tmp_path / "file" / "plan.yaml")
-    assert "cannot be written" in line

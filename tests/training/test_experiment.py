@@ -56,6 +56,15 @@ def test_written_and_read_is_the_same_experiment(tmp_path, experiment):
     assert read_experiment(path) == experiment
 
 
+def test_a_short_file_holds_what_differs_or_has_a_reason_and_is_the_same_experiment(tmp_path):
+    path = tmp_path / "experiment.yaml"
+    for experiment in (Experiment(), UNUSUAL):
+        path.write_text(experiment_yaml(experiment, {"network.output": "the paper's"}, short=True), encoding="utf-8")
+        assert read_experiment(path) == experiment
+    text = experiment_yaml(Experiment(seed=3), {"network.output": "the paper's"}, short=True)
+    assert text == "network:\n  output: centre  # the paper's\nseed: 3\n"
+
+
 def test_a_short_file_takes_the_papers_network_for_the_rest(tmp_path):
     (tmp_path / "e.yaml").write_text("network:\n  dropout: 0.2\n", encoding="utf-8")
     experiment = read_experiment(tmp_path / "e.yaml")

@@ -63,21 +63,71 @@ def planned(manifest: Manifest, *, budget_s: float | None = None) -> Plan:
     return plan(manifest, manifest.cases, budget_s=budget_s, on_gpu=False)
 
 
-def test_ct_gets_a_window_around_the_structures_own_values(tmp_path):
+def test_ct_is_scaled_by_the_structures_own_values(tmp_path):
+    """Those of the organ: whole numbers from 40 to 60, drawn evenly; all others are below 0."""
     normalisation = planned(write_scans(tmp_path, modality="CT")).experiment.preprocessing.normalisation
-    assert normalisation.kind == "window"
-    assert (normalisation.low, normalisation.high) == (-10, 110)  # 40 to 60, and at least 50 HU more on each side
+    assert normalisation.kind == "foreground"
+    assert (normalisation.low, normalisation.high) == (40, 60)
+    assert normalisation.mean == pytest.approx(50, abs=2)
+    assert normalisation.deviation == pytest.approx(
+        6.06, abs=0.7
+    )  # of 21 equally frequent whole numbers: sqrt((21^2 - 1) / 12)
+
+
+@pytest.mark.parametrize("kind", ["all alike", "none"])
+def test_ct_whose_structures_say_nothing_gets_a_window(tmp_path, kind):
+    manifest = write_scans(tmp_path, modality="CT")
+    for case in manifest.cases:
+        place = tmp_path / (case.image[0] if kind == "all alike" else case.label[0])
+        old = nibabel.load(place)
+        nibabel.save(nibabel.Nifti1Image(np.full(old.shape, 50 if kind == "all alike" else 0, np.int16), old.affine), place)
+    normalisation = planned(manifest).experiment.preprocessing.normalisation
+    assert (normalisation.kind, normalisation.low, normalisation.high) == ("window", -160, 240)
 
 
 def test_mr_is_scaled_by_each_scans_own_mean(tmp_path):
     assert planned(write_scans(tmp_path, modality="MR")).experiment.preprocessing.normalisation.kind == "zscore"
 
 
-def test_mr_gets_a_bias_field_and_ct_weaker_noise(tmp_path):
-    mr, ct = (planned(write_scans(tmp_path, modality=modality)).experiment.augmentation for modality in ("MR", "CT"))
+def test_mr_gets_a_bias_field_and_what_is_scaled_to_a_range_weaker_noise(tmp_path):
+    mr, ct, picture = (
+        planned(write_scans(tmp_path, modality=modality)).experiment.augmentation for modality in ("MR", "CT", "DX")
+    )
     assert (mr.bias_field_probability, ct.bias_field_probability) == (0.15, 0)
-    assert (ct.noise_deviation, ct.brightness_shift) == (mr.noise_deviation / 2, mr.brightness_shift / 2)
+    assert (ct.noise_deviation, ct.brightness_shift) == (mr.noise_deviation, mr.brightness_shift)
+    assert (picture.noise_deviation, picture.brightness_shift) == (mr.noise_deviation / 2, mr.brightness_shift / 2)
     assert mr.flips == ct.flips == ()
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "neighbours"),
+    [
+        ((40, 36, 9), (1.0, 1.0, 1.0), 2),
+        ((40, 36, 9), (1.0, 1.0, 2.9), 2),
+        ((40, 36, 9), (0.8, 0.8, 4.0), 1),  # 5 pixels apart
+        ((40, 36, 9), (0.8, 0.8, 5.0), 0),  # 6.25
+        ((40, 36, 2), (1.0, 1.0, 1.0), 0),  # of two slices, one is at each end
+    ],
+)
+def test_near_slices_go_in_as_neighbours(tmp_path, shape, spacing_mm, neighbours):
+    made = planned(write_scans(tmp_path, shape=shape, spacing_mm=spacing_mm))
+    assert made.experiment.preprocessing.neighbours == neighbours
+    assert "preprocessing.neighbours" in made.reasons
+
+
+def test_what_the_user_says_decides_what_follows_from_it(tmp_path):
+    """Coronal slices of an axial scan: 40 columns of 1 mm, 9 rows of 4 mm; each 2 mm in the end."""
+    manifest = write_scans(tmp_path, shape=(200, 36, 9))
+    said = {"preprocessing.plane": "coronal", "preprocessing.spacing_mm": 2.0}
+    made = plan(manifest, manifest.cases, budget_s=None, on_gpu=False, said=said)
+    assert (made.experiment.preprocessing.plane, made.experiment.preprocessing.spacing_mm) == ("coronal", 2.0)
+    assert made.experiment.patch == (32, 112)
+    assert "preprocessing.plane" not in made.reasons
+    large = write_scans(tmp_path, shape=(220, 230, 2))
+    assert planned(large).experiment.network.padding == "valid"
+    same = plan(large, large.cases, budget_s=None, on_gpu=False, said={"network.padding": "same"}).experiment
+    assert (same.network.padding, same.patch) == ("same", (240, 224))
+    assert same.problems() == []
 
 
 def test_pictures_of_things_with_a_side_are_not_mirrored(tmp_path):
@@ -173,7 +223,7 @@ def test_every_reason_belongs_to_a_setting_and_stands_beside_it_as_a_comment(tmp
             place = place[part]  # a KeyError names a reason without a setting
         line = next(line for line in text.splitlines() if f"  # {reason}" in line)
         assert line.strip().startswith(f"{name.split('.')[-1]}: ")
-    assert "kind: window  # CT: Hounsfield units mean the same in every scan" in text
+    assert "kind: foreground  # CT: Hounsfield units mean the same in every scan" in text
 
 
 def test_a_planned_experiment_is_a_valid_one_and_can_be_edited(tmp_path):
