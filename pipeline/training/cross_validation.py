@@ -21,6 +21,7 @@ from ..progress import say
 from .cross_folder import CrossFolder, open_cross_folder
 from .experiment import Experiment, experiment_yaml
 from .guards import alone_in, refuse_occupied, writing_into
+from .lead import led
 from .open_experiment import YAML, open_experiment
 from .records import tracker_of
 from .run_folder import RunFolder
@@ -28,6 +29,7 @@ from .split import split
 from .train import prepare, run_session
 
 
+@led
 def cross_validate(
     source: Path | str,
     folder: Path | str,
@@ -68,6 +70,7 @@ def cross_validate(
             raise
 
 
+@led
 def resume_folds(
     folder: Path | str, *, budget_s: float | None = None, used_s: float = 0.0, data_root: Path | str | None = None
 ) -> CrossFolder:
