@@ -12,9 +12,11 @@ from ..errors import UserError
 from ..io.paths import temporary_beside
 
 
-def save_checkpoint(state: dict[str, Any], path: Path) -> None:
+def save_checkpoint(state: dict[str, Any], path: Path, *, previous: Path | None = None) -> None:
     """Write tensors and plain types to `path` so that at any moment the old or the new file is whole.
 
+    Args:
+        previous: the name that the old file gets, once the new one is whole.
     Raises: UserError where the disk is full or the folder is gone; the old file stays.
     """
     aside = temporary_beside(path, ".pt")
@@ -23,6 +25,8 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
+        if previous and path.is_file():
+            _replace_link(path, previous)
         aside.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -35,6 +39,21 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
             raise
         what = f"the checkpoint cannot be written ({reason.strerror})"
         raise UserError(what, where=path, next="Make room; --resume goes on from the checkpoint before.") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _replace_link(path: Path, name: Path) -> None:
+    """Give a file a second name, which another file may have had, without a moment in which that name is missing.
+
+    Disks without second names (FAT) keep the file under its one name only.
+    """
+    aside = temporary_beside(name, ".link")
+    try:
+        os.link(path, aside)
+        aside.replace(name)
+    except OSError:
+        pass
     finally:
         aside.unlink(missing_ok=True)
 

@@ -47,7 +47,7 @@ class Keeper:
         if better:  # before the last one, which says that it is there
             save_checkpoint({"epoch": epoch, "network": state["network"]}, self.folder.best)
             self.note({"best_epoch": epoch, "best_dice": dice})
-        save_checkpoint(dict(state), self.folder.last)
+        save_checkpoint(dict(state), self.folder.last, previous=self.folder.previous)
         self.note({"epochs_done": epoch, "used_s": round(used_s, 1)})
 
     def finish(
@@ -57,6 +57,7 @@ class Keeper:
         if self.records:
             self.records.finish(results, cases, predict)
             self.note({"finished": True})
+            self.folder.previous.unlink(missing_ok=True)
 
     def close(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """The end of this process' part."""

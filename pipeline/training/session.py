@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
@@ -206,13 +207,23 @@ class Session:
         """Goes on from the last checkpoint."""
         if not self.folder.last.is_file():
             return
-        state = load_checkpoint(self.folder.last)
-        self.learner.restore(state, where=self.folder.last)
+        state, place = self._last_good()
+        self.learner.restore(state, where=place)
         self.best = state["best"]
         self.patience.since_best = int(state.get("since_best", 0))  # the first runs did not count
         self.first_epoch = int(state["epoch"])
         self.scored_steps = self.first_epoch * self.experiment.steps_per_epoch
         say(f"unet: going on after epoch {self.first_epoch}")
+
+    def _last_good(self) -> tuple[dict[str, Any], Path]:
+        """The last checkpoint that can be read, and where it lies. Raises: UserError where neither of the two can."""
+        try:
+            return load_checkpoint(self.folder.last), self.folder.last
+        except UserError as error:
+            if not self.folder.previous.is_file():
+                raise
+            say(f"unet: {error} The one before it is used.")
+            return load_checkpoint(self.folder.previous), self.folder.previous
 
     def _finish(self) -> None:
         world.wait_for_all()  # until the best checkpoint is written

@@ -138,10 +138,10 @@ def test_killed_while_a_checkpoint_is_written_it_resumes_to_the_same_weights(man
     settings = {**TINY, "learning_rate": 0.03, "ema": ema}
     save = keeper_module.save_checkpoint
 
-    def killed(state: dict[str, object], path: Path) -> None:
+    def killed(state: dict[str, object], path: Path, **names: Path) -> None:
         if state["epoch"] == 2 and path.name == written:
             raise Killed
-        save(state, path)
+        save(state, path, **names)
 
     monkeypatch.setattr(keeper_module, "save_checkpoint", killed)
     with pytest.raises(Killed):
@@ -155,6 +155,31 @@ def test_killed_while_a_checkpoint_is_written_it_resumes_to_the_same_weights(man
         assert same(*states)
     assert resumed.facts()["best_epoch"] == unbroken.facts()["best_epoch"]
     assert [line["train/loss"] for line in resumed.history()] == [line["train/loss"] for line in unbroken.history()]
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(manifest, tmp_path, monkeypatch, capsys):
+    settings = {**TINY, "epochs": 3}
+
+    class StoppedAfterTwo(Exception):
+        pass
+
+    def stopped(state: dict[str, object], path: Path, **names: Path) -> None:
+        if state["epoch"] == 3:
+            raise StoppedAfterTwo
+        save_checkpoint(state, path, **names)
+
+    monkeypatch.setattr(keeper_module, "save_checkpoint", stopped)
+    with pytest.raises(StoppedAfterTwo):
+        train(manifest, tmp_path / "run", settings=settings)
+    monkeypatch.undo()
+    run = RunFolder(path=tmp_path / "run")
+    run.last.write_bytes(run.last.read_bytes()[:-2000])
+    capsys.readouterr()
+    resumed = resume(run.path)
+    told = capsys.readouterr().err
+    assert f"unet: {run.last}: the checkpoint is damaged" in told
+    assert "going on after epoch 1" in told
+    assert equal(resumed, train(manifest, tmp_path / "unbroken", settings=settings))
 
 
 def test_what_is_scored_kept_and_handed_out_is_the_average(trained, tmp_path):
