@@ -83,8 +83,7 @@ def _forecast_lines(forecast: Forecast, budget_s: float | None, epochs: int) -> 
     if probed.gpu_bytes:
         lines.insert(1, ("GPU memory", f"{_gb(probed.gpu_bytes)} (measured)"))
     if budget_s is None:
-        total_s = forecast.start_s + epochs * forecast.epoch_s
-        return [*lines, ("in all", f"{_time(total_s)} for {epochs} epochs")]
+        return [*lines, ("in all", f"{_time(forecast.whole_s(epochs))} for {epochs} epochs")]
     number = forecast.epochs_within(budget_s)
     enough = f"about {number:.0f} epochs" if number >= 1 else "less than one epoch: give more time"
     return [*lines, ("in all", f"{_time(budget_s)} give {enough}")]

@@ -17,9 +17,10 @@ from ..data.manifest import Case, Manifest, write_manifest
 from ..data.slice_grid import Preprocessing
 from ..errors import UserError
 from ..io.paths import write_text
+from .chosen import flips_of
 from .experiment import Experiment, experiment_yaml
 from .probed import REQUEST, RESULT, Probed, probed_from
-from .schedule import CLOSING_S
+from .schedule import AFTER_SHARE, CLOSING_S
 
 TRACKING_BYTES = 80_000_000  # MLflow's client with its database open, and what draws the pictures; seen on Linux
 TRACKING_S = 3.0  # until a run is open in the database
@@ -36,6 +37,7 @@ class Forecast:
     start_s: float  # imports, preprocessing, opening the page: before the first step
     steps_per_epoch: int
     validation_s: float
+    after_validations: int  # as many as are validated anew for what is chosen after the last epoch
     preprocessing_bytes: int  # of the process while it preprocesses the largest case
     training_bytes: int  # of the same process at its peak while it trains and validates
 
@@ -49,9 +51,14 @@ class Forecast:
         """Of all processes together, at the worst moment."""
         return max(self.preprocessing_bytes, self.training_bytes + self.probed.workers_bytes)
 
+    def whole_s(self, epochs: int) -> float:
+        """From the start of the command to its end, without a budget."""
+        return self.start_s + epochs * self.epoch_s + CLOSING_S + (1 + self.after_validations) * self.validation_s
+
     def epochs_within(self, budget_s: float) -> float:
-        """How many epochs a budget gives; below 0 where it is gone before the first."""
-        return (budget_s - self.start_s - CLOSING_S - 2 * self.validation_s) / self.epoch_s
+        """How many epochs a budget gives, less what `Clock` keeps for the end; below 0 where it is gone before the first."""
+        after_s = min(self.after_validations * self.validation_s, AFTER_SHARE * budget_s)
+        return (budget_s - self.start_s - CLOSING_S - 2 * self.validation_s - after_s) / self.epoch_s
 
 
 def forecast(experiment: Experiment, manifest: Manifest, training: Sequence[Case], validation: Sequence[Case]) -> Forecast:
@@ -74,6 +81,7 @@ def forecast(experiment: Experiment, manifest: Manifest, training: Sequence[Case
         start_s=probed.imports_s + TRACKING_S + probed.preprocessing_s * sum(voxels) / probed.preprocessing_voxels,
         steps_per_epoch=experiment.steps_per_epoch,
         validation_s=rate * sum(pixels),
+        after_validations=_after(experiment, manifest) if validation else 0,
         preprocessing_bytes=probed.imported_bytes + int(taken * max(1.0, max(voxels) / largest_probed)),
         training_bytes=TRACKING_BYTES + max(probed.step_bytes, probed.validation_bytes + _larger(validation, pixels, probed)),
     )
@@ -86,6 +94,12 @@ def network_pixels(case: Case, settings: Preprocessing) -> float:
     """
     finer = [mm / settings.spacing_mm if settings.spacing_mm else 1.0 for mm in sorted(case.spacing_mm)]
     return _voxels(case) * finer[0] * finer[1]
+
+
+def _after(experiment: Experiment, manifest: Manifest) -> int:
+    """As in `finishing.keep_time`: once for the probabilities, and once for each mirror image."""
+    flips = flips_of(experiment, manifest.table)
+    return 1 + (2 ** len(flips) if flips else 0)
 
 
 def _larger(validation: Sequence[Case], pixels: Sequence[float], probed: Probed) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -103,12 +102,6 @@ def _of_ct(seen: Fingerprint, reasons: dict[str, str]) -> Normalisation:
     reasons["preprocessing.normalisation.low"] = "0.5 and 99.5 percentile of the HU inside the structures"
     reasons["preprocessing.normalisation.mean"] = "of the HU inside the structures, like the deviation"
     return Normalisation(kind="foreground", low=low, high=high, mean=mean, deviation=deviation)
-
-
-def window_of(low: float, high: float) -> tuple[float, float]:
-    """HU from which to which the network must see differences: the structures' own range, and half of it on each side."""
-    margin = max(50.0, (high - low) / 2)
-    return float(math.floor(max(-1024, low - margin) / 10) * 10), float(math.ceil(min(3071, high + margin) / 10) * 10)
 
 
 def plan_augmentation(

@@ -41,7 +41,9 @@ PLANNED = Experiment(network=NetworkSettings(padding="same", normalization="batc
 
 def made_forecast(**settings: int) -> Forecast:
     values = {"preprocessing_bytes": 900_000_000, "training_bytes": 2_100_000_000, **settings}
-    return Forecast(probed=PROBED, cases=10, validated=4, start_s=30.0, steps_per_epoch=100, validation_s=9.0, **values)
+    return Forecast(
+        probed=PROBED, cases=10, validated=4, start_s=30.0, steps_per_epoch=100, validation_s=9.0, after_validations=1, **values
+    )
 
 
 def values_of(experiment: Experiment) -> float:
@@ -60,8 +62,9 @@ def as_if(experiment: Experiment) -> Forecast:
 def test_an_epoch_is_its_steps_its_validation_and_its_checkpoint():
     made = made_forecast()
     assert made.epoch_s == 100 * 0.5 + 9 + 1
-    # 600 s less 30 to start, 8 to close and two validations for scores and pictures
-    assert made.epochs_within(600) == pytest.approx((600 - 30 - 8 - 18) / 60)
+    # 600 s less 30 to start, 8 to close, two validations for scores and pictures, and one for what is chosen after the last
+    assert made.epochs_within(600) == pytest.approx((600 - 30 - 8 - 18 - 9) / 60)
+    assert made.whole_s(3) == 30 + 3 * 60 + 8 + 18
     assert made.epochs_within(20) < 0
 
 
