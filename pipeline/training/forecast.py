@@ -24,6 +24,7 @@ from .schedule import AFTER_SHARE, CLOSING_S
 
 TRACKING_BYTES = 80_000_000  # MLflow's client with its database open, and what draws the pictures; seen on Linux
 TRACKING_S = 3.0  # until a run is open in the database
+LARGE_VOXELS = 1 << 24  # of a case of which one is enough: two would take more time than the steps
 SCORING_BYTES_PER_PIXEL = 6  # of a validated case beside its image: mask, prediction in parts and whole, comparisons
 
 
@@ -66,7 +67,10 @@ def forecast(experiment: Experiment, manifest: Manifest, training: Sequence[Case
 
     Raises: UserError where the training would, or where this machine has not memory enough for a few steps.
     """
-    sample, judged = _middle(training, 2), _middle(validation, 1)
+    judged = _middle(validation, 1)
+    sample = _middle(training, 2)
+    if _voxels(sample[0]) > LARGE_VOXELS:
+        sample = sample[:1]
     probed = _probed(experiment, manifest, {"training": _names(sample), "validation": _names(judged)})
     everything = [*training, *validation]
     voxels = [_voxels(case) for case in everything]
