@@ -18,9 +18,9 @@ from urllib.parse import quote
 
 import psutil
 
+from .cores import usable_cores
 from .errors import UserError
 from .tracking.store import database_file, open_client, tracking_uri
-from .training.cores import usable_cores
 
 Verdict = Literal["ok", "note", "problem"]
 

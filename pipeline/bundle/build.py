@@ -27,6 +27,7 @@ from .model_card import model_card
 # What a bundle needs of this package, copied under the name RUNTIME: a name that no folder in the user's current one has.
 RUNTIME_FILES = (
     "codes.py",
+    "cores.py",
     "errors.py",
     "labels.py",
     "progress.py",

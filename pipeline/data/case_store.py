@@ -5,23 +5,28 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..cores import usable_cores
 from ..errors import UserError
 from ..io.paths import written_aside
-from ..progress import bar
+from ..progress import bar, say
 from .manifest import Case, Manifest
+from .opened import opened
 from .slice_grid import Preprocessing
 
+FORMAT = 2  # of the files of a case: those of another are made anew
+AT_ONCE = 4  # cases that are read together at most: each may take some gigabytes
 POSITIONS_PER_CLASS = 2000  # pixels of each structure that a sample may be centred on: enough to be spread over all of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredCase:
-    """One preprocessed case: files that `np.load(mmap_mode="r")` opens without reading them."""
+    """One preprocessed case: files that are mapped into memory, so that opening one reads nothing of it."""
 
     case: str
     patient_id: str
@@ -30,12 +35,12 @@ class StoredCase:
     @property
     def image(self) -> np.ndarray:
         """(slices, channels, rows, columns) float32."""
-        return np.load(self.folder / "image.npy", mmap_mode="r")  # type: ignore[no-any-return]
+        return opened(self.folder / "image.npy")
 
     @property
     def label(self) -> np.ndarray:
         """(slices, rows, columns) class indices, or (slices, structures, rows, columns) of 0 and 1; uint8."""
-        return np.load(self.folder / "label.npy", mmap_mode="r")  # type: ignore[no-any-return]
+        return opened(self.folder / "label.npy")
 
     @property
     def affine(self) -> np.ndarray:
@@ -45,13 +50,11 @@ class StoredCase:
     @property
     def structures(self) -> int:
         """How many the label table has."""
-        with np.load(self.folder / "positions.npz") as file:
-            return len(file.files)
+        return len(list(self.folder.glob("positions_*.npy")))
 
     def positions(self, structure: int) -> np.ndarray:
         """Up to 2000 pixels of the structure at this place of the label table: (n, 3) of slice, row, column."""
-        with np.load(self.folder / "positions.npz") as file:
-            return file[str(structure)]  # type: ignore[no-any-return]
+        return opened(self.folder / f"positions_{structure}.npy")
 
 
 def store_cases(
@@ -66,13 +69,13 @@ def store_cases(
 
     Args:
         folder: filled with one folder a case; emptied first where it was made from other data or settings.
-        before_each: called before each case that is preprocessed; may raise to end the work.
+        before_each: called before each case that is preprocessed; may raise to end the work when those begun are whole.
     Raises: UserError for a case that cannot be read, or a disk that is too small (said before the first case).
     """
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".*.part"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
-    _forget_other_data(folder, {"manifest": manifest.digest, "preprocessing": asdict(settings)})
+    _forget_other_data(folder, {"format": FORMAT, "manifest": manifest.digest, "preprocessing": asdict(settings)})
     stored = [StoredCase(case=c.case, patient_id=c.patient_id, folder=folder / c.case) for c in cases]
     missing = [(case, target) for case, target in zip(cases, stored, strict=True) if not target.folder.is_dir()]
     if missing:
@@ -90,7 +93,8 @@ def _store(
     from .loading import loading_transforms
 
     transforms = loading_transforms(manifest, settings)
-    for case, target in bar(missing, title="preprocessing", unit="case"):
+
+    def store(case: Case, target: StoredCase) -> None:
         before_each()
         try:
             data = transforms(case)
@@ -100,6 +104,16 @@ def _store(
             raise
         _write(data, len(manifest.table.structures), target.folder)
 
+    # threads: unpacking, statistics and resampling let each other run, and nothing has to be imported again
+    with ThreadPoolExecutor(min(AT_ONCE, usable_cores())) as pool:
+        running = [pool.submit(store, case, target) for case, target in missing]
+        try:
+            for done in bar(running, title="preprocessing", unit="case"):
+                done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
 
 def _write(data: dict[str, np.ndarray], structures: int, folder: Path) -> None:
     try:
@@ -107,8 +121,8 @@ def _write(data: dict[str, np.ndarray], structures: int, folder: Path) -> None:
             np.save(aside / "image.npy", data["image"])
             np.save(aside / "label.npy", data["label"])
             np.save(aside / "affine.npy", data["affine"])
-            positions = {str(k): _positions(data["label"], k) for k in range(structures)}
-            np.savez(aside / "positions.npz", **positions)  # type: ignore[arg-type]
+            for structure in range(structures):
+                np.save(aside / f"positions_{structure}.npy", _positions(data["label"], structure))
     except OSError as error:
         reason = error.strerror or "the disk is full"  # NumPy does not say why fewer bytes were written
         raise UserError(
@@ -159,3 +173,4 @@ def _check_disk(cases: Sequence[Case], manifest: Manifest, settings: Preprocessi
             where=folder,
             next="Choose a run folder on a larger disk with -o.",
         )
+    say(f"unet: preprocessing {len(cases)} cases once: {max(need_bytes / 1e9, 0.01):.2f} GB beside the run")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import count
 from typing import TypedDict
 
@@ -148,6 +149,7 @@ def _cut(array: np.ndarray, top: int, left: int, rows: int, columns: int) -> np.
     return np.ascontiguousarray(array[:, down[:, None], across])
 
 
+@lru_cache(maxsize=4096)  # of a few places, but for every sample
 def _mirrored(start: int, count: int, side: int) -> np.ndarray:
     before, after = max(0, -start), max(0, start + count - side)
     if side == 1:

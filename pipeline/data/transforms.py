@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -106,6 +107,7 @@ class RandElasticAffined(RandomizableTransform, MapTransform):  # type: ignore[m
         return (down @ between.flip(0) @ across.T).permute(1, 2, 0)
 
 
+@lru_cache(maxsize=64)
 def _basis(side: int) -> torch.Tensor:
     """(side, 5): bicubic weights of 3 points spread from edge to edge, the place counted from the centre, and 1."""
     points = torch.eye(3)[None, None]

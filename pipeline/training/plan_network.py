@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from ..cores import usable_cores
 from ..network.sizes import Design, Padding, flops, input_side_for, output_side
-from .cores import usable_cores
 
 GFLOPS_PER_CORE = {"fp32": 110.0, "bf16": 230.0}  # forward and backward of these networks, channels-last, seen on server cores
 STEPS_WANTED = 3000  # a network that sees fewer batches within the budget is too wide for it

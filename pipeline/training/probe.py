@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
+from ..cores import usable_cores
 from ..data.case_store import StoredCase, store_cases
 from ..data.manifest import Case, Manifest, read_manifest
 from ..errors import UserError
@@ -24,7 +25,6 @@ from ..network.tiling import WholeSlice
 from ..progress import say
 from .census import class_counts
 from .checkpoint import save_checkpoint
-from .cores import usable_cores
 from .engine import build_trainer
 from .experiment import Experiment, read_experiment
 from .learner import Learner

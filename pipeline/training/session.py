@@ -13,6 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch.utils.data import DataLoader
 
+from ..cores import usable_cores
 from ..data.case_store import StoredCase, store_cases
 from ..data.manifest import Case
 from ..errors import UserError
@@ -22,7 +23,6 @@ from . import world
 from .census import class_counts
 from .checkpoint import load_checkpoint
 from .chosen import flips_of
-from .cores import usable_cores
 from .engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnPatience, StopOnSignal, attach, build_trainer
 from .experiment import Experiment
 from .finishing import finish_run, keep_time

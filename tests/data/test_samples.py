@@ -14,7 +14,9 @@ from torch.utils.data import DataLoader
 
 from pipeline.data.augmentation import DISTORTIONS, Augmentation
 from pipeline.data.case_store import StoredCase
+from pipeline.data.opened import KEPT_OPEN
 from pipeline.data.samples import NumbersFrom, Sampling, SliceSamples
+from pipeline.errors import UserError
 
 SAMPLING = Sampling(patch=(48, 32), border=0, neighbours=0, foreground_fraction=0.5, seed=11)
 NONE = Augmentation().only()
@@ -29,7 +31,8 @@ def store(folder: Path, label: np.ndarray, image: np.ndarray | None = None) -> S
     np.save(folder / "image.npy", image.astype(np.float32))
     np.save(folder / "label.npy", label.astype(np.uint8))
     np.save(folder / "affine.npy", np.eye(4))
-    np.savez(folder / "positions.npz", **{str(k): np.argwhere(label == k + 1).astype(np.int32) for k in range(2)})
+    for k in range(2):
+        np.save(folder / f"positions_{k}.npy", np.argwhere(label == k + 1).astype(np.int32))
     return StoredCase(case=folder.name, patient_id=folder.name, folder=folder)
 
 
@@ -179,12 +182,29 @@ def test_no_distortion_leads_out_of_what_the_normalisation_gives(cases):
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted in /proc")
-def test_no_file_stays_open_however_many_cases(cases):
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    samples = SliceSamples(cases * 20, SAMPLING, NONE)
-    for number in range(60):
+def test_of_many_cases_only_some_stay_open(tmp_path):
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    many = [store(tmp_path / f"case{number}", np.ones((1, 20, 20), dtype=np.uint8)) for number in range(KEPT_OPEN // 2)]
+    samples = SliceSamples(many, SAMPLING, NONE)  # three files a case are more than may stay open
+    for number in range(4 * len(many)):
         samples[number]
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    assert 10 < len(list(Path("/proc/self/fd").iterdir())) - open_before <= KEPT_OPEN
+
+
+def test_a_case_that_was_preprocessed_anew_is_read_anew(tmp_path):
+    case = store(tmp_path / "case", np.zeros((1, 20, 20), dtype=np.uint8))
+    assert not case.image.any()
+    (case.folder / "image.npy").unlink()
+    np.save(case.folder / "image.npy", np.ones((1, 1, 20, 20), dtype=np.float32))
+    assert case.image.all()
+
+
+def test_a_file_that_vanishes_is_named(tmp_path):
+    case = store(tmp_path / "case", np.zeros((1, 20, 20), dtype=np.uint8))
+    assert case.label.shape == (1, 20, 20)
+    (case.folder / "label.npy").unlink()
+    with pytest.raises(UserError, match=r"label\.npy: a preprocessed file is gone. Delete the run's cache folder"):
+        _ = case.label
 
 
 def test_numbers_go_on_where_an_epoch_broke_off():

@@ -31,7 +31,8 @@ def store(folder: Path, *, overlapping: bool = False) -> StoredCase:
     np.save(folder / "label.npy", np.stack([one] * 3))
     np.save(folder / "affine.npy", AFFINE)
     places = [np.argwhere(np.stack([mask] * 3)).astype(np.int32) for mask in (organ & ~lesion, lesion)]
-    np.savez(folder / "positions.npz", **{str(k): place for k, place in enumerate(places)})
+    for k, place in enumerate(places):
+        np.save(folder / f"positions_{k}.npy", place)
     return StoredCase(case=folder.name, patient_id=folder.name, folder=folder)
 
 

@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
+from pipeline.cores import usable_cores
 from pipeline.errors import UserError
-from pipeline.training.cores import usable_cores
 from pipeline.training.schedule import Clock, learning_rate, parse_duration, process_age_s
 
 

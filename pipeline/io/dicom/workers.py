@@ -17,6 +17,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from ...cores import usable_cores
+
 MOST_WORKERS = 8
 FRAMES_A_WORKER = 8  # from so many on, another process is started in less time than it saves
 CPU_S = 2.0  # of one frame, beyond its size
@@ -114,8 +116,7 @@ atexit.register(WORKERS.end)
 
 def usable_workers() -> int:
     """As many as this process may use cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_WORKERS)
+    return min(usable_cores(), MOST_WORKERS)
 
 
 # --- in the child ---
