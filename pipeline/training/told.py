@@ -1,4 +1,4 @@
-"""What a session says while it trains: the bar, the line of an epoch, and words for a machine that is too small."""
+"""What a session says while it trains: the bar, the line of an epoch, and words for what ends it early."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from ignite.engine import Engine
 
 from ..errors import UserError
 from . import world
+
+FROM_WORKER = "Caught UserError in DataLoader worker"  # PyTorch puts the whole traceback into the message
 
 
 def bar_on_terminal(trainer: Engine) -> None:
@@ -30,7 +32,9 @@ def epoch_line(epoch: int, loss: float | None, scores: dict[str, float], names: 
 
 
 def in_words(error: BaseException) -> UserError | None:
-    """What a machine that is too small says, for its user."""
+    """What a machine that is too small says, for its user; and what a process that prepares samples found wrong."""
+    if isinstance(error, UserError) and error.what.startswith(FROM_WORKER):
+        return UserError(error.what.rpartition(f"{UserError.__name__}: ")[2].strip().rstrip("."))
     if isinstance(error, torch.OutOfMemoryError):
         what, advice = "the memory of the GPU is too small", "Train anew with a smaller batch_size, patch or network.width."
         return UserError(what, where="training", next=advice)

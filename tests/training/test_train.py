@@ -231,6 +231,23 @@ def test_ctrl_c_while_preprocessing_keeps_what_is_done(trained, manifest, tmp_pa
     assert len(calls) == 3 + 4 - kept
 
 
+def test_a_preprocessed_file_that_vanishes_while_it_trains_is_one_line_and_a_resume_makes_it_again(manifest, trained, tmp_path):
+    settings = {**TINY, "workers": 1}
+    run = RunFolder(path=tmp_path / "run")
+
+    def vanish(state: dict[str, object], path: Path, **names: Path) -> None:
+        save_checkpoint(state, path, **names)
+        if path == run.last and state["epoch"] == 1:
+            shutil.rmtree(run.cache)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keeper_module, "save_checkpoint", vanish)
+        line = refused(manifest, run.path, settings={**settings, "epochs": 50})
+    assert "a preprocessed file is gone" in line and "--resume makes it again" in line
+    assert "Traceback" not in line
+    assert load_checkpoint(run.last)["epoch"] >= 1
+
+
 def test_killed_after_the_last_epoch_it_only_finishes(trained, tmp_path):
     copied = copy_of(trained, tmp_path / "copy", finished=False)
     (copied.path / "report.html").unlink()
