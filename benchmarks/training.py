@@ -2,10 +2,10 @@
 
     python benchmarks/training.py DATA --train TRAIN.txt --test TEST.txt --peers PEERS --peer-python PYTHON --minutes 20
 
-DATA is a Decathlon folder (imagesTr, labelsTr, and dataset.json or --labels); TRAIN and TEST list cases, one a line. PEERS holds
-`nnunet_2d.py` and `score_masks.py`, PYTHON has nnU-Net in it. Everybody trains on the training cases alone and for the minutes
-alone, with no other job beside; the test cases are seen once, by the last weights. Our minutes are those of the whole command;
-nnU-Net's begin when its loaders run, after planning and preprocessing. All masks are scored by `score_masks.py`.
+DATA is a Decathlon folder (imagesTr, labelsTr, and dataset.json or --labels); TRAIN and TEST list cases, one a line. PEERS
+holds `nnunet_2d.py` and `score_masks.py`, PYTHON has nnU-Net in it. Everybody trains on the training cases alone and for the
+minutes alone, with no other job beside; the test cases are seen once, by the last weights. Our minutes are those of the whole
+command; nnU-Net's begin when its loaders run, after planning and preprocessing. `score_masks.py` scores all masks.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def ours(data: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     labels = labels_of(data)
     words = ",".join(f"{name}={value}" for name, value in labels.items())
     manifest = work / "train.json"
-    unet("manifest", work / "data", "--labels", words, "--modality", options.modality, "-o", manifest)
+    unet("manifest", work / "data", "--labels", words, "--folds", "2", "--modality", options.modality, "-o", manifest)
     settings = [word for text in options.set for word in ("--set", text)]
     budget = f"{options.minutes * 60:.0f}s"
     began = time.monotonic()
@@ -116,7 +116,16 @@ def predict(bundle: Path, data: Path, test: Path, out: Path) -> None:
 def nnunet(name: str, data: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """nnU-Net, and where it predicts mirrored as well, that as a second variant."""
     work = options.out / name.replace(" ", "_")
-    command = [options.peer_python, options.peers / "nnunet_2d.py", data, work, "--train", options.train, "--test", options.test]
+    command = [
+        options.peer_python,
+        options.peers / "nnunet_2d.py",
+        data,
+        work,
+        "--train",
+        options.train,
+        "--test",
+        options.test,
+    ]
     started([*command, "--minutes", str(options.minutes), *NNUNET[name]])
     told = json.loads((work / "result.json").read_text(encoding="utf-8"))
     facts = {key: value for key, value in told.items() if key in ("iterations", "training_cpu_seconds", "batch_size")}
