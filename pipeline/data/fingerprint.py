@@ -43,6 +43,7 @@ class CaseFacts:
     affine: np.ndarray  # 4x4, voxel index → mm in RAS+
     channels: int
     dicom: bool
+    extent_mm: tuple[float, float, float] | None  # of all structures together, along R, A and S; None: there is none
 
     def grid(self, settings: Preprocessing) -> SliceGrid:
         """How this case is sliced."""
@@ -54,12 +55,12 @@ class CaseFacts:
         return tuple(float(mm) for mm in np.linalg.norm(self.affine[:3, :3], axis=0))
 
     @property
-    def plane(self) -> Plane:
-        """In which it was acquired: its slices' plane where the spacing or DICOM shows it; axial where voxels are cubes."""
+    def plane(self) -> Plane | None:
+        """In which it was acquired; None where neither spacing nor DICOM shows it: cubes in a file whose axes say nothing."""
         across = slice_axis(self.spacing_mm, ANISOTROPIC)
         if across is None:
-            if not self.dicom:  # cubes in a file whose order of axes says nothing
-                return "axial"
+            if not self.dicom:
+                return None
             across = 2
         return next(plane for plane in PLANES if self.grid(Preprocessing(plane=plane)).order[2] == across)
 
@@ -104,8 +105,16 @@ def fingerprint(manifest: Manifest, cases: Sequence[Case]) -> Fingerprint:
         image = load_image(manifest, case)
         label = load_label(manifest, case, image).array
         channels = image.array.shape[3] if image.array.ndim == 4 else 1
-        facts.append(CaseFacts(shape=image.shape, affine=image.affine, channels=channels, dicom=image.source.kind == "dicom"))
-        values.append(_inside(image.array, label, manifest.table))
+        mask = np.asarray(label.any(axis=-1) if label.ndim == 4 else label != manifest.table.background)
+        one = CaseFacts(
+            shape=image.shape,
+            affine=image.affine,
+            channels=channels,
+            dicom=image.source.kind == "dicom",
+            extent_mm=_extent_mm(mask, image.affine),
+        )
+        facts.append(one)
+        values.append(_inside(image.array, mask))
         counts += _counts(label, manifest.table)
         voxels += int(np.prod(image.shape))
     return Fingerprint(
@@ -119,9 +128,22 @@ def fingerprint(manifest: Manifest, cases: Sequence[Case]) -> Fingerprint:
     )
 
 
-def _inside(image: np.ndarray, label: np.ndarray, table: LabelTable) -> np.ndarray:
-    """Some of the finite values of the first channel inside any structure, evenly picked."""
-    mask = label.any(axis=-1) if label.ndim == 4 else label != table.background
+def _extent_mm(mask: np.ndarray, affine: np.ndarray) -> tuple[float, float, float] | None:
+    """Sides of the box around the mask, along the anatomical axes that the array's are closest to."""
+    from nibabel.orientations import io_orientation
+
+    if not mask.any():
+        return None
+    mm = np.linalg.norm(affine[:3, :3], axis=0)
+    sides = np.zeros(3)
+    for axis, anatomical in enumerate(io_orientation(affine)[:, 0].astype(int)):
+        there = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        sides[anatomical] = (there[-1] - there[0] + 1) * mm[axis]
+    return float(sides[0]), float(sides[1]), float(sides[2])
+
+
+def _inside(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Some of the finite values of the first channel within the mask, evenly picked."""
     first = image[..., 0] if image.ndim == 4 else image
     inside = first[mask][:: max(1, int(mask.sum()) // VALUES_KEPT)].astype(np.float64)
     return np.asarray(inside[np.isfinite(inside)])

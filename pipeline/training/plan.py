@@ -43,8 +43,8 @@ def plan(
     Args:
         budget_s: wall-clock seconds of the training, None: no limit.
         on_gpu: a CUDA device will train.
-        said: settings that the user has chosen, by dotted name. Plane, pixel size and padding decide what others are; all of
-            them must still be put over the plan.
+        said: settings that the user has chosen, by dotted name. Plane, pixel size, padding and depth decide what others are;
+            all of them must still be put over the plan.
     Raises: UserError for a case that cannot be read.
     """
     said, machine = said or {}, Machine(budget_s=budget_s, on_gpu=on_gpu)
@@ -61,7 +61,9 @@ def plan(
     width = plan_width(patches, machine, reasons)
     experiment = Experiment(
         name=manifest.name,
-        network=NetworkSettings(width=width, padding=patches.padding, normalization="batch", dropout=DROPOUT, head=head),
+        network=NetworkSettings(
+            width=width, depth=patches.depth, padding=patches.padding, normalization="batch", dropout=DROPOUT, head=head
+        ),
         preprocessing=preprocessing,
         augmentation=plan_augmentation(cases, manifest.table, preprocessing.normalisation, patches.patch, reasons),
         patch=patches.patch,

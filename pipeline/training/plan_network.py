@@ -17,7 +17,9 @@ WIDTHS = (64, 48, 32, 24, 16)  # a narrower network than the last learns too lit
 PIXELS_PER_BATCH = 1 << 17  # fills two cores; more per step means fewer steps per minute
 LONG_BUDGET_S = 3600.0  # above which the paper's tile is worth its cost; the time assumed where none is given
 OUTPUT_LONG, OUTPUT_SHORT = 388, 196  # px of output a sample: the paper's, and one that gives more steps
-LARGEST_SAME = 256  # px a side of a zero-padded patch
+LARGEST_SAME, SMALLEST_SAME = 256, 32  # px a side of a zero-padded patch
+DEEPEST = 4  # poolings, the paper's
+SMALLEST_MAP = 5  # px of the deepest map's shorter side: half the time of one pooling more, and no worse (hippocampus)
 
 Precision = Literal["fp32", "bf16"]
 
@@ -39,12 +41,13 @@ class Patches:
     """Padding and what goes through the network at once."""
 
     padding: Padding
+    depth: int  # poolings
     patch: tuple[int, int]  # rows, columns of the input
     batch_size: int
 
 
 def plan_patches(rows: int, columns: int, machine: Machine, said: Mapping[str, object], reasons: dict[str, str]) -> Patches:
-    """Padding, patch and batch size for slices of so many pixels.
+    """Padding, poolings, patch and batch size for slices of so many pixels.
 
     Args:
         said: settings that the user has chosen, by dotted name; the others follow from them.
@@ -57,25 +60,38 @@ def plan_patches(rows: int, columns: int, machine: Machine, said: Mapping[str, o
     else:
         small = f"slices of {columns} x {rows} px are smaller than the {2 * valid.border} px that valid ones lose"
         reasons["network.padding"] = "the paper's" if padding == "valid" else small
-    return _same(rows, columns, reasons) if padding == "same" else _valid(rows, columns, machine, reasons)
+    depth = said.get("network.depth")
+    depth = depth if isinstance(depth, int) and 1 <= depth <= 6 else None
+    if padding == "same":
+        return _same(rows, columns, depth, reasons)
+    return _valid(rows, columns, DEEPEST if depth is None else depth, machine, reasons)
 
 
-def _same(rows: int, columns: int, reasons: dict[str, str]) -> Patches:
-    height, width = (min(LARGEST_SAME, -(-max(side, 32) // 16) * 16) for side in (rows, columns))
+def _same(rows: int, columns: int, said: int | None, reasons: dict[str, str]) -> Patches:
+    sides = [min(LARGEST_SAME, max(side, SMALLEST_SAME)) for side in (rows, columns)]
+
+    def patch(depth: int) -> tuple[int, int]:
+        height, width = (-(-side // 2**depth) * 2**depth for side in sides)
+        return height, width
+
+    depth = next((d for d in range(DEEPEST, 1, -1) if min(patch(d)) >= SMALLEST_MAP * 2**d), 1) if said is None else said
+    if depth < DEEPEST and said is None:
+        reasons["network.depth"] = f"as many poolings as leave {SMALLEST_MAP} px of the shorter side; {DEEPEST} in the paper"
+    height, width = patch(depth)
     batch = int(np.clip(PIXELS_PER_BATCH // (height * width), 2, 32))
     reasons["patch"] = "whole slices" if max(rows, columns) <= LARGEST_SAME else f"at most {LARGEST_SAME} px a side"
     reasons["batch_size"] = f"about {PIXELS_PER_BATCH} px a step, 2 to 32 samples"
-    return Patches(padding="same", patch=(height, width), batch_size=batch)
+    return Patches(padding="same", depth=depth, patch=(height, width), batch_size=batch)
 
 
-def _valid(rows: int, columns: int, machine: Machine, reasons: dict[str, str]) -> Patches:
-    design = Design()
+def _valid(rows: int, columns: int, depth: int, machine: Machine, reasons: dict[str, str]) -> Patches:
+    design = Design(depth=depth)
     # a smaller tile gives more steps, and wastes more of each on the border
     largest = OUTPUT_LONG if machine.budget_s is None or machine.budget_s > LONG_BUDGET_S else OUTPUT_SHORT
     height, width = (input_side_for(design, min(largest, side)) for side in (rows, columns))
     reasons["patch"] = f"{' x '.join(str(output_side(design, s)) for s in (height, width))} px of output a sample"
     reasons["batch_size"] = "few, since a sample is large"
-    return Patches(padding="valid", patch=(height, width), batch_size=2 if max(height, width) < 500 else 1)
+    return Patches(padding="valid", depth=depth, patch=(height, width), batch_size=2 if max(height, width) < 500 else 1)
 
 
 def plan_width(patches: Patches, machine: Machine, reasons: dict[str, str]) -> int:
@@ -88,7 +104,7 @@ def plan_width(patches: Patches, machine: Machine, reasons: dict[str, str]) -> i
     side, shorter = max(patches.patch), min(patches.patch)
 
     def step_s(width: int) -> float:
-        one = 3 * flops(Design(width=width, padding=patches.padding), side) * (shorter / side)
+        one = 3 * flops(Design(width=width, depth=patches.depth, padding=patches.padding), side) * (shorter / side)
         return one * patches.batch_size / speed
 
     width = next((width for width in WIDTHS if step_s(width) <= allowed_s), WIDTHS[-1])

@@ -33,6 +33,9 @@ def test_the_facts_of_a_made_set(tmp_path):
     assert seen.read[0].shape == (40, 36, 6)
     assert seen.read[0].spacing_mm == pytest.approx((1.0, 1.2, 4.0))
     assert seen.read[0].plane == "axial"
+    label = load_label(manifest, manifest.cases[0], load_image(manifest, manifest.cases[0])).array
+    columns, rows, slices = (len(np.unique(places)) for places in np.nonzero(label))  # the organ is convex: no gaps
+    assert seen.read[0].extent_mm == pytest.approx((columns * 1.0, rows * 1.2, slices * 4.0))
     assert seen.text().startswith("4 cases, 4 of them read: CT, median 40 x 36 x 6 voxels of 1 x 1.2 x 4 mm; organ ")
 
 

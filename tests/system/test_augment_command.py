@@ -35,7 +35,7 @@ def test_a_manifest_gives_a_page_and_says_how_often_each_distortion_is_drawn(man
     assert main(["augment", str(manifest), "-o", str(page), *words(TINY)]) == 0
     out = capsys.readouterr().out
     assert f"{page}: 2 of 2 training cases" in out
-    assert "deformation 0.7, bias field 0.15, blur 0.1" in out  # the set is MR
+    assert "deformation 0.9, bias field 0.15, blur 0.1" in out  # the set is MR
     with Image.open(page) as picture:
         picture.load()
         assert picture.format == "PNG" and picture.width > 600 and picture.height > 1500

@@ -99,7 +99,7 @@ def test_patches_of_valid_convolutions_stay_legal():
 
 def test_distortions_shrink_with_the_patch():
     small = [e for e in smaller(PLANNED) if e.patch == (64, 64)]
-    assert small[0].augmentation.elastic_px == pytest.approx(64 * 10 / 512)
+    assert small[0].augmentation.elastic_px == pytest.approx(64 * 20 / 512)
 
 
 @pytest.mark.parametrize("limit_gb", [10.0, 1.3, 1.0, 0.9])

@@ -102,7 +102,8 @@ def test_mr_gets_a_bias_field_and_what_is_scaled_to_a_range_weaker_noise(tmp_pat
 @pytest.mark.parametrize(
     ("shape", "spacing_mm", "neighbours"),
     [
-        ((40, 36, 9), (1.0, 1.0, 1.0), 2),
+        ((40, 36, 9), (1.0, 1.0, 1.0), 4),
+        ((40, 36, 5), (1.0, 1.0, 1.0), 2),  # no more than there are on each side of the middle
         ((40, 36, 9), (1.0, 1.0, 2.9), 2),
         ((40, 36, 9), (0.8, 0.8, 4.0), 1),  # 5 pixels apart
         ((40, 36, 9), (0.8, 0.8, 5.0), 0),  # 6.25
@@ -121,7 +122,7 @@ def test_what_the_user_says_decides_what_follows_from_it(tmp_path):
     said = {"preprocessing.plane": "coronal", "preprocessing.spacing_mm": 2.0}
     made = plan(manifest, manifest.cases, budget_s=None, on_gpu=False, said=said)
     assert (made.experiment.preprocessing.plane, made.experiment.preprocessing.spacing_mm) == ("coronal", 2.0)
-    assert made.experiment.patch == (32, 112)
+    assert made.experiment.patch == (32, 100)
     assert "preprocessing.plane" not in made.reasons
     large = write_scans(tmp_path, shape=(220, 230, 2))
     assert planned(large).experiment.network.padding == "valid"
@@ -156,7 +157,7 @@ def test_pictures_keep_their_pixels_are_scaled_by_percentiles_and_may_be_mirrore
     assert experiment.preprocessing.spacing_mm == 0
     assert experiment.preprocessing.normalisation.kind == "percentiles"
     assert experiment.augmentation.flips == ("rows", "columns")
-    assert experiment.patch == (64, 64)
+    assert experiment.patch == (56, 64)
 
 
 @pytest.mark.parametrize(
@@ -165,8 +166,8 @@ def test_pictures_keep_their_pixels_are_scaled_by_percentiles_and_may_be_mirrore
         ("axial", RAS, (200, 300, 8), (0.8, 0.8, 4.0), (380, 380)),
         ("sagittal", RAS, (8, 300, 200), (4.0, 0.8, 0.8), (380, 380)),
         ("coronal", LIP, (200, 300, 8), (0.8, 0.8, 4.0), (380, 380)),
-        ("axial", RAS, (60, 70, 50), (1.0, 1.0, 1.2), (80, 64)),  # cubes
-        ("coronal", LIP, (40, 70, 8), (0.8, 0.8, 4.0), (80, 48)),
+        ("axial", RAS, (60, 90, 50), (1.0, 1.0, 4.0), (96, 64)),
+        ("coronal", LIP, (40, 70, 8), (0.8, 0.8, 4.0), (72, 40)),
     ],
 )
 def test_slices_lie_in_the_plane_in_which_they_were_acquired(tmp_path, plane, directions, shape, spacing_mm, patch):
@@ -185,7 +186,32 @@ def test_slices_closer_than_their_pixels_are_slices_all_the_same(tmp_path, plane
     experiment = planned(manifest).experiment
     assert experiment.preprocessing.plane == plane
     assert experiment.preprocessing.spacing_mm == 2.0
-    assert experiment.patch == (80, 64)
+    assert experiment.patch == (72, 64)
+
+
+@pytest.mark.parametrize(
+    ("organ", "plane"),
+    [((4, 12, 10), "sagittal"), ((12, 4, 10), "coronal"), ((12, 10, 4), "axial"), ((12, 12, 12), "axial"), (None, "axial")],
+)
+def test_cubes_are_sliced_across_the_structures_shortest_side(tmp_path, organ, plane):
+    manifest = write_scans(tmp_path, shape=(30, 30, 30), spacing_mm=(1.0, 1.0, 1.0))
+    for case in manifest.cases:
+        label = np.zeros((30, 30, 30), np.uint8)
+        if organ:
+            label[tuple(slice(5, 5 + side) for side in organ)] = 1
+        nibabel.save(nibabel.Nifti1Image(label, np.eye(4)), tmp_path / case.label[0])
+    assert planned(manifest).experiment.preprocessing.plane == plane
+
+
+@pytest.mark.parametrize(
+    ("sides", "depth", "patch"),
+    [((40, 53), 3, (56, 40)), ((80, 96), 4, (96, 80)), ((20, 20), 2, (32, 32)), ((64, 64), 3, (64, 64))],
+)
+def test_small_slices_get_fewer_poolings(tmp_path, sides, depth, patch):
+    """At least 5 px are left of the shorter side: 40 / 8 = 5, 80 / 16 = 5, 32 / 4 = 8."""
+    experiment = planned(write_scans(tmp_path, shape=(*sides, 4))).experiment
+    assert (experiment.network.depth, experiment.patch) == (depth, patch)
+    assert experiment.problems() == []
 
 
 def test_the_papers_tile_where_the_time_allows_it(tmp_path):
