@@ -23,6 +23,7 @@ from made_series import SERIES, noise, save, volume_datasets
 
 from pipeline.bundle.bundle import Bundle
 from pipeline.data.normalise import Normalisation
+from pipeline.data.postprocess import Steps
 from pipeline.data.slice_grid import Preprocessing
 from pipeline.handout.folder import write_prediction
 from pipeline.inference.predictor import Predictor
@@ -154,6 +155,23 @@ def test_overlapping_structures_come_out_alike(python: Monai, inputs: Inputs, tm
     ours = write_prediction(Predictor(bundle).predict(inputs.folder / "knee scan.nii.gz"), tmp_path / "ours")
     assert_same(tmp_path / "out" / "knee scan_seg.nii.gz", ours / "mask.nii.gz")
     assert nibabel.load(ours / "mask.nii.gz").shape == (40, 37, 6, 2)
+
+
+def test_post_processed_masks_come_out_alike(python: Monai, inputs: Inputs, tmp_path: Path) -> None:
+    steps = {"organ": Steps(smallest_ml=0.02, holes=True), "lesion": Steps(largest=True)}
+    plain, bundle = make_bundle(tmp_path / "plain"), make_bundle(tmp_path / "with", postprocessing=steps)
+    (tmp_path / "sized").mkdir()
+    sources = [path for path in sorted(inputs.folder.iterdir()) if path.name != "one slice"]  # nobody knows how thick it is
+    for source in sources:
+        (tmp_path / "sized" / source.name).symlink_to(source)
+    run_monai(python, bundle, tmp_path / "sized", tmp_path / "monai", tmp_path / "cwd")
+    changed = 0
+    for source in sources:
+        prediction = Predictor(bundle).predict(source)
+        ours = write_prediction(prediction, tmp_path / "ours")
+        assert_same(tmp_path / "monai" / f"{ours.name}_seg.nii.gz", ours / "mask.nii.gz")
+        changed += int((Predictor(plain).predict(source).labels.array != prediction.labels.array).sum())
+    assert changed > 0
 
 
 def test_what_unet_refuses_monai_does_not_segment_either(python: Monai, inputs: Inputs, tmp_path: Path) -> None:
