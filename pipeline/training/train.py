@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..data.manifest import Case, Manifest, read_manifest, write_manifest
 from ..errors import UserError
-from ..io.paths import write_text
+from ..io.paths import temporary_beside, write_text
 from ..progress import say
 from .experiment import Experiment, experiment_yaml
 from .guards import alone_in, refuse_changed, refuse_occupied, writing_into
@@ -51,15 +51,35 @@ def train(
     changes = {**(settings or {}), **({} if epochs is None else {"epochs": epochs})}
     experiment, manifest, reasons = open_experiment(Path(source), fold, budget_s, data_root, changes)
     training, validation = split(manifest, fold)
-    with writing_into(folder), alone_in(folder):
-        refuse_occupied(folder)  # again, now that nobody else can begin here
+    made = RunFolder(path=folder.path if folder.path.exists() else temporary_beside(folder.path, ""))
+    with writing_into(folder), alone_in(made):  # the lock is the folder's own, and goes with it when it gets its name
         try:
-            prepare(folder, experiment, manifest, reasons, fold=fold, budget_s=budget_s)
+            refuse_occupied(folder)  # again, now that nobody else can begin here
+            prepare(made, experiment, manifest, reasons, fold=fold, budget_s=budget_s)
+            _give_name(made, folder)
+        except (UserError, OSError):
+            shutil.rmtree(made.path, ignore_errors=True)
+            raise
+        try:
             return run_session(folder, training, validation, began_s=began_s, budget_s=budget_s)
         except (UserError, OSError):
             if not folder.last.is_file():  # nothing was learned that a resume could go on from
                 shutil.rmtree(folder.path, ignore_errors=True)
             raise
+
+
+def _give_name(made: RunFolder, folder: RunFolder) -> None:
+    """A folder has its name from the moment it is whole: of a process that was killed before, none is left to go on with.
+
+    Raises: UserError where another training has taken the name meanwhile.
+    """
+    if made.path == folder.path:  # a place that was there before, perhaps a mounted disk, keeps its own
+        return
+    try:
+        made.path.rename(folder.path)
+    except OSError:
+        refuse_occupied(folder)
+        raise
 
 
 @led
@@ -71,13 +91,16 @@ def resume(
     Args:
         budget_s: a new budget for the whole run, seconds used so far included; absent: the one it began with.
         used_s: as in `train`.
-    Raises: UserError where the run is finished, or its experiment or manifest have changed since it began.
+    A finished run is left as it is, with a word: whoever starts the command again and again need not know.
+
+    Raises: UserError where its experiment or manifest have changed since it began.
     """
     began_s = time.monotonic() - used_s
     folder = open_run_folder(run_folder)
     facts = folder.facts()
     if facts.get("finished") and budget_s is None:
-        raise UserError("this run is finished", where=folder.path, next="A longer --time-budget goes on with it.")
+        say(f"unet: {folder.path} is finished already; a longer --time-budget goes on with it")
+        return folder
     if data_root is not None:
         write_manifest(read_manifest(folder.manifest_file, data_root=data_root), folder.manifest_file)
     manifest = folder.manifest()

@@ -258,10 +258,12 @@ def test_killed_after_the_last_epoch_it_only_finishes(trained, tmp_path):
     assert copied.facts()["finished"] is True
 
 
-def test_a_finished_run_goes_on_with_a_longer_budget_only(trained, tmp_path):
+def test_a_finished_run_goes_on_with_a_longer_budget_only(trained, tmp_path, capsys):
     copied = copy_of(trained, tmp_path / "copy")
-    with pytest.raises(UserError, match=r"this run is finished\. A longer --time-budget goes on with it"):
-        resume(copied.path)
+    before = {path: path.read_bytes() for path in copied.path.rglob("*") if path.is_file()}
+    resume(copied.path)
+    assert "is finished already; a longer --time-budget goes on with it" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
     used_s = float(str(copied.facts()["used_s"]))
     with pytest.raises(UserError, match="used up before the first step"):
         resume(copied.path, budget_s=used_s)
