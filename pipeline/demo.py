@@ -165,6 +165,7 @@ def _check_bars(demo: Demo) -> None:
 
 def _write_page(demo: Demo, seconds: float) -> None:
     from .report.page import Page
+    from .training.outcome import outcome_of
     from .training.page import add_curves
     from .training.run_folder import open_run_folder
 
@@ -181,7 +182,7 @@ def _write_page(demo: Demo, seconds: float) -> None:
         sidecar = json.loads((overlay.parent / "mask.json").read_text(encoding="utf-8"))
         volumes = "; ".join(volume["text"] for volume in sidecar["volumes"])
         page.picture(overlay, f"{overlay.parent.name}: {volumes}", f"outlines of the structures found in {overlay.parent.name}")
-    add_curves(page, open_run_folder(demo.run_folder))
+    add_curves(page, outcome_of(open_run_folder(demo.run_folder)))
     page.picture(demo.folder / "cases.png", "The training cases with their masks.", "contact sheet of the training cases")
     page.commands(demo.commands)
     page.write(demo.page)

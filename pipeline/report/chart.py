@@ -33,6 +33,8 @@ def draw_curves(title: str, curves: Mapping[str, Points], *, x_label: str, y_lab
         (name, COLOURS[position % len(COLOURS)], DASHES[position // len(COLOURS) % len(DASHES)])
         for position, name in enumerate(curves)
     ]
+    if all(x == round(x) for x, _ in points):  # epochs: there is none between two
+        x_ticks = [tick for tick in x_ticks if abs(tick - round(tick)) < 1e-9]
     parts = [_grid(place, x_ticks, y_ticks), _labels(x_label, y_label)]
     for (_, colour, dashes), curve in zip(styles, curves.values(), strict=True):
         parts.extend(_line(place, run, colour, dashes) for run in _runs(curve))
@@ -108,7 +110,7 @@ def _line(place: _Place, run: list[tuple[float, float]], colour: str, dashes: st
 
 def number_text(tick: float, all_ticks: list[float]) -> str:
     """A tick's number: as many decimals as the steps need; very large and very small ones with a power of ten."""
-    step = all_ticks[1] - all_ticks[0]
+    step = all_ticks[1] - all_ticks[0] if len(all_ticks) > 1 else 1.0
     largest = max(abs(t) for t in all_ticks)
     if largest >= 1e5 or step < 1e-4:
         return f"{tick:.2g}"

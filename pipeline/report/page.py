@@ -1,4 +1,4 @@
-"""One self-contained HTML page from paragraphs, tables, pictures, curves and commands. Knows nothing of scans or scores."""
+"""One self-contained HTML page from paragraphs, lists, tables, pictures, curves and commands. Knows no scans or scores."""
 
 from __future__ import annotations
 
@@ -48,6 +48,10 @@ class Page:
     def text(self, paragraph: str, heading: str = "") -> None:
         """A paragraph, under a heading when one is given; blank lines divide paragraphs."""
         self._parts.append(Part(kind="text", heading=heading, lines=tuple(p for p in paragraph.split("\n\n") if p.strip())))
+
+    def items(self, lines: Sequence[str]) -> None:
+        """A list, an entry a line."""
+        self._parts.append(Part(kind="items", lines=tuple(lines)))
 
     def notice(self, sentence: str) -> None:
         """A sentence that must not be overlooked."""

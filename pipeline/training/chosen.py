@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..data.augmentation_fit import swaps_of
 from ..data.postprocess import Postprocessing, from_json
@@ -50,12 +51,18 @@ def flips_of(experiment: Experiment, table: LabelTable) -> Flips:
         return {}
 
 
-def chosen_scores(folder: RunFolder) -> dict[str, float]:
-    """For the tracker: what was chosen for the best weights, in numbers; nothing where nothing was."""
+def chosen_facts(folder: RunFolder) -> dict[str, Any]:
+    """All that was chosen for the best weights, and what it brought; empty where nothing was, or for other weights."""
     if not folder.chosen.is_file():
         return {}
-    data = json.loads(folder.chosen.read_text(encoding="utf-8"))
-    if data["epoch"] != folder.facts().get("best_epoch"):
+    data: dict[str, Any] = json.loads(folder.chosen.read_text(encoding="utf-8"))
+    return data if data["epoch"] == folder.facts().get("best_epoch") else {}
+
+
+def chosen_scores(folder: RunFolder) -> dict[str, float]:
+    """For the tracker: what was chosen for the best weights, in numbers; nothing where nothing was."""
+    data = chosen_facts(folder)
+    if not data:
         return {}
     calibration, flips = data["calibration"], data["flips"] or {"dice": {}, "s_per_case": {}}
     found = {f"calibration/{key}": calibration.get(key) for key in ("ece_before", "ece_after", "temperature")}

@@ -11,6 +11,7 @@ from ..data.manifest import Manifest, read_manifest
 from ..errors import UserError
 from ..io.paths import existing
 from .experiment import Experiment, experiment_from, read_experiment
+from .reasons import reasons_of
 from .split import split
 
 YAML = (".yaml", ".yml")
@@ -19,7 +20,7 @@ YAML = (".yaml", ".yml")
 def open_experiment(
     source: Path, fold: int | None, budget_s: float | None, data_root: Path | str | None, changes: Mapping[str, object]
 ) -> tuple[Experiment, Manifest, dict[str, str]]:
-    """Experiment, data set, and why the settings are as they are (of a plan; whoever wrote an experiment has own reasons)."""
+    """Experiment, data set, and why the settings are as they are: by the plan, or by the comments of the experiment file."""
     experiment, manifest, reasons = _read_or_plan(existing(source), fold, budget_s, data_root, changes)
     if changes:
         experiment = override(experiment, changes)
@@ -39,7 +40,7 @@ def _read_or_plan(
         experiment = read_experiment(source)
         if not experiment.manifest:
             raise UserError("the experiment names no data set", where=source, next="Add a line 'manifest: PATH' to it.")
-        return experiment, read_manifest(source.parent / experiment.manifest, data_root=data_root), {}
+        return experiment, read_manifest(source.parent / experiment.manifest, data_root=data_root), reasons_of(source)
     import torch
 
     from .plan import plan

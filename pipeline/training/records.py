@@ -82,7 +82,7 @@ class Records:
             self.tracker.log_file(self.folder.chosen)
         from .page import write_training_page
 
-        page = write_training_page(self.folder, results)
+        page = write_training_page(self.folder, results, cases)
         self.tracker.log_file(page)
         for checkpoint in (self.folder.best, self.folder.last):
             if checkpoint.is_file():

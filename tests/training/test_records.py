@@ -88,7 +88,7 @@ def test_pictures_show_something(trained):
 
 def test_the_page_holds_scores_curves_pictures_and_settings_without_a_network(trained):
     page = (trained.path / "report.html").read_text(encoding="utf-8")
-    for words in ("organ", "lesion", "precision", "DiceFocal", "data:image/png", "normalization: batch", "unet bundle build"):
+    for words in ("organ", "lesion", "precision", "DiceFocal", "data:image/jpeg", "network.normalization", "unet bundle build"):
         assert words in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
