@@ -77,7 +77,8 @@ def _forecast_lines(forecast: Forecast, budget_s: float | None, epochs: int) -> 
     memory = f"{_gb(forecast.peak_bytes)} at most: {' + '.join(parts)}; {first}"
     epoch = f"{_time(forecast.epoch_s)}: {forecast.steps_per_epoch} steps of {probed.step_s:.2f} s (measured)"
     if forecast.validated:
-        epoch += f", {_time(forecast.validation_s)} to validate {forecast.validated} cases (estimated from one)"
+        cases = f"{forecast.validated} cases (estimated from {probed.validated_shapes})"
+        epoch += f", {_time(forecast.validation_s)} to validate {cases}"
     start = f"{_time(forecast.start_s)} before the first step: {forecast.cases} cases to preprocess (estimated from one or two)"
     lines = [("memory", memory), ("an epoch", epoch), ("start", start)]
     if probed.gpu_bytes:

@@ -25,6 +25,8 @@ from .schedule import AFTER_SHARE, CLOSING_S
 TRACKING_BYTES = 80_000_000  # MLflow's client with its database open, and what draws the pictures; seen on Linux
 TRACKING_S = 3.0  # until a run is open in the database
 LARGE_VOXELS = 1 << 24  # of a case of which one is enough: two would take more time than the steps
+SHAPES_TRIED, VALIDATED_VOXELS = 12, 1 << 20  # in validation: at most, and of all those cases together
+MOST_SHAPES = 50  # for which torch keeps what it prepared: 1024 kernels, some 20 a network
 SCORING_BYTES_PER_PIXEL = 6  # of a validated case beside its image: mask, prediction in parts and whole, comparisons
 
 
@@ -67,7 +69,7 @@ def forecast(experiment: Experiment, manifest: Manifest, training: Sequence[Case
 
     Raises: UserError where the training would, or where this machine has not memory enough for a few steps.
     """
-    judged = _middle(validation, 1)
+    judged = _of_many_shapes(validation)
     sample = _middle(training, 2)
     if _voxels(sample[0]) > LARGE_VOXELS:
         sample = sample[:1]
@@ -107,16 +109,30 @@ def _after(experiment: Experiment, manifest: Manifest) -> int:
 
 
 def _larger(validation: Sequence[Case], pixels: Sequence[float], probed: Probed) -> int:
-    """Bytes that the largest validated case takes more than the slices that were."""
+    """Bytes that all validated cases take more than those that were: the largest of them, and all their shapes."""
     if not pixels:
         return 0
     image_bytes = 4 * max(len(case.image) for case in validation)
-    return int(max(0.0, max(pixels) - probed.validation_pixels) * (image_bytes + SCORING_BYTES_PER_PIXEL))
+    larger = max(0.0, max(pixels) - probed.validation_pixels / probed.validated_shapes) * (
+        image_bytes + SCORING_BYTES_PER_PIXEL
+    )
+    shapes = min(MOST_SHAPES, len({case.shape for case in validation}))
+    return int(larger) + max(0, shapes - probed.validated_shapes) * probed.shape_bytes
 
 
 def _voxels(case: Case) -> int:
     columns, rows, slices = case.shape
     return columns * rows * slices
+
+
+def _of_many_shapes(cases: Sequence[Case]) -> list[Case]:
+    """A case of middling size and, while they are small, others of other shapes."""
+    chosen = _middle(cases, 1)
+    for case in cases:
+        small = sum(map(_voxels, [*chosen, case])) <= VALIDATED_VOXELS
+        if small and len(chosen) < SHAPES_TRIED and case.shape not in [other.shape for other in chosen]:
+            chosen.append(case)
+    return chosen
 
 
 def _middle(cases: Sequence[Case], number: int) -> list[Case]:

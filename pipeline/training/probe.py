@@ -40,7 +40,7 @@ from .validation import Validator
 WARM_UP_STEPS = 3  # slower: kernels are chosen, samples are not yet there
 MOST_STEPS, FEWEST_STEPS = 40, 3  # timed at most, and however long they take
 TIMED_S = 10.0  # of steps
-VALIDATED_PIXELS = 1 << 20  # of the case that is validated: enough for a rate
+VALIDATED_PIXELS = 1 << 20  # of a case that is validated: enough for a rate
 
 
 class Probe:
@@ -113,19 +113,27 @@ class Probe:
         return {"saving_s": time.monotonic() - started}
 
     def _validate(self, learner: Learner, cases: list[StoredCase]) -> dict[str, float]:
-        """Some slices of a case, twice: the first time kernels are chosen."""
-        peak, seconds, pixels = Peak(), 0.0, 0
+        """Some slices of each case, twice: the first time kernels are chosen, and their memory is seen to grow."""
+        peak, whole = Peak(), WholeSlice(learner.judged)
+        validators = [self._validator(_some_slices(case)) for case in cases]
+        grown = []
+        for validator in validators:
+            validator(whole)
+            grown.append(peak.bytes())
+        started = time.monotonic()
+        for validator in validators:
+            validator(whole)
+        return {
+            "validation_s": time.monotonic() - started,
+            "validation_pixels": sum(v.cases[0].image[:, 0].size for v in validators),
+            "validation_bytes": peak.bytes(),
+            "validated_shapes": len(cases),
+            "shape_bytes": (grown[-1] - grown[0]) / (len(grown) - 1) if len(grown) > 1 else 0,
+        }
+
+    def _validator(self, case: StoredCase) -> Validator:
         e = self.experiment
-        for case in [_some_slices(case) for case in cases[:1]]:
-            validator = Validator(
-                [case], self.manifest.table, e.network.head, neighbours=e.preprocessing.neighbours, device=self.device
-            )
-            whole, pixels = WholeSlice(learner.judged), case.image.size // case.image.shape[1]
-            for _ in range(2):
-                started = time.monotonic()
-                validator(whole)
-                seconds = time.monotonic() - started
-        return {"validation_s": seconds, "validation_pixels": pixels, "validation_bytes": peak.bytes()}
+        return Validator([case], self.manifest.table, e.network.head, neighbours=e.preprocessing.neighbours, device=self.device)
 
 
 class _Timing:
@@ -153,7 +161,7 @@ def _some_slices(case: StoredCase) -> StoredCase:
     few = max(1, VALIDATED_PIXELS // (shape[-2] * shape[-1]))
     if shape[0] <= few:
         return case
-    part = StoredCase(case=case.case, patient_id=case.patient_id, folder=case.folder.with_name("part"))
+    part = StoredCase(case=case.case, patient_id=case.patient_id, folder=case.folder.with_name(f"{case.case}.part"))
     part.folder.mkdir()
     np.save(part.folder / "image.npy", case.image[:few])
     np.save(part.folder / "label.npy", case.label[:few])

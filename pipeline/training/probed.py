@@ -26,6 +26,8 @@ class Probed:
     validation_s: float
     validation_pixels: int  # 0: nothing is validated
     validation_bytes: int
+    validated_shapes: int  # cases of different shapes that were validated
+    shape_bytes: int  # that each shape but the first added, and that stays: torch keeps what it prepared for it
     gpu_bytes: int  # 0 without one
 
 

@@ -85,7 +85,7 @@ def assert_short(file: Path) -> None:
     for name in set(yaml.safe_load(text)) - {"network", "preprocessing", "augmentation", "loss"}:
         line = next(line for line in text.splitlines() if line.startswith(f"{name}: "))
         assert "  # " in line or getattr(experiment, name) != getattr(usual, name), line
-    assert "weight_decay" not in text and "depth" not in text
+    assert "weight_decay" not in text and "momentum" not in text
     assert len([line for line in text.splitlines() if "  # " in line]) > 12
 
 

@@ -34,6 +34,8 @@ PROBED = Probed(
     validation_s=2.0,
     validation_pixels=500,
     validation_bytes=1_500_000_000,
+    validated_shapes=1,
+    shape_bytes=0,
     gpu_bytes=0,
 )
 PLANNED = Experiment(network=NetworkSettings(padding="same", normalization="batch", width=48), patch=(128, 64), batch_size=8)
