@@ -20,7 +20,7 @@ from ..io.paths import existing, write_text
 from ..progress import say
 from .cross_folder import CrossFolder, open_cross_folder
 from .experiment import Experiment, experiment_yaml
-from .guards import alone_in, refuse_occupied, writing_into
+from .guards import alone_in, begun, refuse_occupied, writing_into
 from .lead import led
 from .open_experiment import YAML, open_experiment
 from .records import tracker_of
@@ -59,10 +59,8 @@ def cross_validate(
     experiment, manifest, reasons = open_experiment(Path(source), first, share_s, data_root, settings or {})
     for fold in manifest.folds:
         split(manifest, fold)
-    with writing_into(cross), alone_in(cross):
-        refuse_occupied(cross)  # again, now that nobody else can begin here
+    with begun(cross, lambda made: _prepare(made, experiment, manifest, reasons, budget_s)):
         try:
-            _prepare(cross, experiment, manifest, reasons, budget_s)
             return _train_folds(cross, budget_s, began_s)
         except (UserError, OSError):
             if not any(cross.run(fold).last.is_file() for fold in manifest.folds):  # nothing was learned

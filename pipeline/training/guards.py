@@ -5,13 +5,18 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import UserError
-from ..io.paths import occupied
+from ..io.paths import occupied, temporary_beside
 from .run_folder import RunFolder
+
+Folder = TypeVar("Folder", bound=RunFolder)
 
 # of the place, not of this program: no room, quota, read-only, no permission, a file where a folder should be, a size limit
 PLACE_ERRORS = {
@@ -69,6 +74,38 @@ def alone_in(folder: RunFolder) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def begun(folder: Folder, write: Callable[[Folder], None]) -> Iterator[None]:
+    """A new run folder, kept from other trainings while the block lasts.
+
+    It has its name from the moment it is whole: of a process that is killed before, nothing is left that looks like a run.
+
+    Args:
+        folder: absent or empty. One that is there, perhaps a mounted disk, stays and is filled.
+        write: what makes it whole, called with the place where it is to be written.
+    Raises: UserError where another training has taken the name, or the place cannot be written.
+    """
+    made = replace(folder, path=folder.path if folder.path.exists() else temporary_beside(folder.path, ""))
+    with writing_into(folder), alone_in(made):  # the lock is the folder's own, and stays when it gets its name
+        try:
+            refuse_occupied(folder)  # again, now that nobody else can begin here
+            write(made)
+            if made.path != folder.path:
+                _give_name(made.path, folder)
+        except (UserError, OSError):
+            shutil.rmtree(made.path, ignore_errors=True)
+            raise
+        yield
+
+
+def _give_name(made: Path, folder: RunFolder) -> None:
+    try:
+        made.rename(folder.path)
+    except OSError:
+        refuse_occupied(folder)
+        raise
 
 
 @contextmanager

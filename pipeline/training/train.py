@@ -10,10 +10,10 @@ from pathlib import Path
 
 from ..data.manifest import Case, Manifest, read_manifest, write_manifest
 from ..errors import UserError
-from ..io.paths import temporary_beside, write_text
+from ..io.paths import write_text
 from ..progress import say
 from .experiment import Experiment, experiment_yaml
-from .guards import alone_in, refuse_changed, refuse_occupied, writing_into
+from .guards import alone_in, begun, refuse_changed, refuse_occupied, writing_into
 from .lead import led, tell_session, tell_session_ended
 from .open_experiment import open_experiment
 from .run_folder import RunFolder, open_run_folder
@@ -51,35 +51,17 @@ def train(
     changes = {**(settings or {}), **({} if epochs is None else {"epochs": epochs})}
     experiment, manifest, reasons = open_experiment(Path(source), fold, budget_s, data_root, changes)
     training, validation = split(manifest, fold)
-    made = RunFolder(path=folder.path if folder.path.exists() else temporary_beside(folder.path, ""))
-    with writing_into(folder), alone_in(made):  # the lock is the folder's own, and goes with it when it gets its name
-        try:
-            refuse_occupied(folder)  # again, now that nobody else can begin here
-            prepare(made, experiment, manifest, reasons, fold=fold, budget_s=budget_s)
-            _give_name(made, folder)
-        except (UserError, OSError):
-            shutil.rmtree(made.path, ignore_errors=True)
-            raise
+
+    def write(made: RunFolder) -> None:
+        prepare(made, experiment, manifest, reasons, fold=fold, budget_s=budget_s)
+
+    with begun(folder, write):
         try:
             return run_session(folder, training, validation, began_s=began_s, budget_s=budget_s)
         except (UserError, OSError):
             if not folder.last.is_file():  # nothing was learned that a resume could go on from
                 shutil.rmtree(folder.path, ignore_errors=True)
             raise
-
-
-def _give_name(made: RunFolder, folder: RunFolder) -> None:
-    """A folder has its name from the moment it is whole: of a process that was killed before, none is left to go on with.
-
-    Raises: UserError where another training has taken the name meanwhile.
-    """
-    if made.path == folder.path:  # a place that was there before, perhaps a mounted disk, keeps its own
-        return
-    try:
-        made.path.rename(folder.path)
-    except OSError:
-        refuse_occupied(folder)
-        raise
 
 
 @led
