@@ -18,9 +18,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from made_runs import ONE, make_bundle, thresholding_bundle
+from made_runs import ONE, make_bundle, make_folds, thresholding_bundle
 from made_series import SERIES, noise, save, volume_datasets
 
+from pipeline.bundle.build import build_bundle
 from pipeline.bundle.bundle import Bundle
 from pipeline.data.normalise import Normalisation
 from pipeline.data.postprocess import Steps
@@ -155,6 +156,21 @@ def test_overlapping_structures_come_out_alike(python: Monai, inputs: Inputs, tm
     ours = write_prediction(Predictor(bundle).predict(inputs.folder / "knee scan.nii.gz"), tmp_path / "ours")
     assert_same(tmp_path / "out" / "knee scan_seg.nii.gz", ours / "mask.nii.gz")
     assert nibabel.load(ours / "mask.nii.gz").shape == (40, 37, 6, 2)
+
+
+@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+def test_an_ensemble_s_masks_come_out_alike(head: str, python: Monai, inputs: Inputs, tmp_path: Path) -> None:
+    table = label_table({"organ": 1, "lesion": 2}, overlapping=head == "sigmoid")
+    cross = make_folds(tmp_path / "folds", table=table, network={"padding": "valid", "head": head})
+    bundle = build_bundle(cross.path, tmp_path / "bundle")
+    assert bundle.members == 3
+    run_monai(python, bundle, inputs.folder, tmp_path / "monai", tmp_path / "cwd")
+    predictor, found = Predictor(bundle), set()
+    for source in sorted(inputs.folder.iterdir()):
+        ours = write_prediction(predictor.predict(source), tmp_path / "ours")
+        assert_same(tmp_path / "monai" / f"{ours.name}_seg.nii.gz", ours / "mask.nii.gz")
+        found |= set(np.unique(np.asarray(nibabel.load(ours / "mask.nii.gz").dataobj)).tolist())
+    assert found >= {0, 1}  # not equal for being empty
 
 
 def test_post_processed_masks_come_out_alike(python: Monai, inputs: Inputs, tmp_path: Path) -> None:
