@@ -99,6 +99,8 @@ class Session:
                 self._finish()
             self.keeper.close("FINISHED" if finished else "KILLED")
         except BaseException as error:
+            if world.one_gone(error):  # at once: the launcher ends this process in a moment, and MLflow may be slow
+                say("unet: another process of this training ended")
             self.keeper.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             words = in_words(error)
             if words:

@@ -75,11 +75,16 @@ def _one_gone_in_words() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not any(sign in str(error).lower() for sign in GONE):
+        if not one_gone(error):
             raise
         what = "another process of this training ended; its own words, if it had any, say why"
         advice = "The checkpoint of the epoch before stays: start the same processes again with --resume."
         raise UserError(what, where=f"process {os.environ.get('RANK', '0')}", next=advice) from error
+
+
+def one_gone(error: BaseException) -> bool:
+    """Whether it says that another process ended while this one waited for it."""
+    return started_with_others() and isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in GONE)
 
 
 def joined(local: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def test_two_processes_train_the_network_that_one_trains_with_the_same_batch(man
         assert first.keys() == second.keys()
         for name, tensor in first.items():
             torch.testing.assert_close(
-                second[name], tensor, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+                second[name], tensor, rtol=1e-4, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
             )
     for mine, other in zip(one.history(), two.history(), strict=True):
         assert other["train/loss"] == pytest.approx(mine["train/loss"], rel=1e-4)
@@ -61,7 +61,8 @@ def test_a_process_that_dies_ends_the_training_with_a_word_and_the_last_checkpoi
     os.kill(victim.pid, signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert "another process of this training ended" in err or "stopped in good order" in err  # torchrun sends SIGTERM as well
+    words = ("another process of this training ended", "go on with: unet train --resume")  # torchrun sends SIGTERM as well
+    assert any(text in err for text in words), err
     done = int(str(folder.facts()["epochs_done"]))
     assert load_checkpoint(folder.last)["epoch"] == done >= 2
     folder.note({"budget_s": None})
