@@ -93,7 +93,7 @@ def built(manifest_file: Path, folder: Path, options: argparse.Namespace) -> dic
     loader = iter(training_loader(experiment, manifest.table, cases, 0))
     batch = next(loader)
     learner = Learner(experiment, manifest.table, 1, device)
-    trainer = _trainer(learner, experiment, device)
+    trainer = _trainer(learner, experiment)
 
     def ours(data: Any) -> None:
         trainer.run([data], max_epochs=1, epoch_length=1)
@@ -109,20 +109,10 @@ def built(manifest_file: Path, folder: Path, options: argparse.Namespace) -> dic
     return {"plain": plainly, "network": lambda: ours(batch), "whole": lambda: ours(next(loader))}
 
 
-def _trainer(learner: Any, experiment: Any, device: Any) -> Any:
+def _trainer(learner: Any, experiment: Any) -> Any:
     from ignite.engine import Events
 
-    from pipeline.training.engine import build_trainer
-    from pipeline.training.loss import build_loss
-
-    trainer = build_trainer(
-        learner.trained(compiled=experiment.compile),
-        learner.optimizer,
-        build_loss(experiment.loss, experiment.network.head),
-        device=device,
-        bf16=experiment.precision == "bf16",
-        gradient_norm=experiment.gradient_norm,
-    )
+    trainer = learner.trainer(experiment)
     if learner.average:
         trainer.add_event_handler(Events.ITERATION_COMPLETED, learner.average)
     return trainer

@@ -158,14 +158,20 @@ def _forget_other_data(folder: Path, key: dict[str, object]) -> None:
     file.write_text(text, encoding="utf-8")
 
 
+def network_pixels(case: Case, settings: Preprocessing) -> float:
+    """Pixels of all slices as the network sees them.
+
+    Which axes lie in the plane the manifest does not say: the two with the smaller spacing, as scanners have it.
+    """
+    finer = [mm / settings.spacing_mm if settings.spacing_mm else 1.0 for mm in sorted(case.spacing_mm)]
+    return float(np.prod(case.shape)) * finer[0] * finer[1]
+
+
 def _check_disk(cases: Sequence[Case], manifest: Manifest, settings: Preprocessing, folder: Path) -> None:
     label_bytes = len(manifest.table.structures) if manifest.table.overlapping else 1
     need_bytes = 0.0
     for case in cases:
-        finer = [mm / settings.spacing_mm if settings.spacing_mm else 1.0 for mm in sorted(case.spacing_mm)]
-        # which axes lie in the plane the manifest does not say: the two with the smaller spacing, as scanners have it
-        voxels = float(np.prod(case.shape)) * finer[0] * finer[1]
-        need_bytes += voxels * (4 * len(case.image) + label_bytes)
+        need_bytes += network_pixels(case, settings) * (4 * len(case.image) + label_bytes)
     free_bytes = shutil.disk_usage(folder).free
     if need_bytes * 1.1 > free_bytes:
         raise UserError(

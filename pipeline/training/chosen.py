@@ -51,6 +51,11 @@ def flips_of(experiment: Experiment, table: LabelTable) -> Flips:
         return {}
 
 
+def passes_after(flips: Flips) -> int:
+    """How often the network sees the validation cases after the last epoch: once, and once for each mirror image."""
+    return 1 + (2 ** len(flips) if flips else 0)
+
+
 def chosen_facts(folder: RunFolder) -> dict[str, Any]:
     """All that was chosen for the best weights, and what it brought; empty where nothing was, or for other weights."""
     if not folder.chosen.is_file():

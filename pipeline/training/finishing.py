@@ -26,7 +26,7 @@ from ..network.tiling import WholeSlice
 from ..progress import say
 from .calibrate import MOST_OF_A_CASE, MOST_PIXELS, Calibration, PixelSample, calibrate
 from .choose_steps import Looked, Trial, choose, look, without
-from .chosen import flips_of
+from .chosen import flips_of, passes_after
 from .run_folder import RunFolder
 from .schedule import Clock
 from .validation import CaseScores, Validator, metrics
@@ -53,14 +53,13 @@ def keep_time(clock: Clock, validator: Validator, flips: Flips, *, processes: in
     """
     if clock.budget_s is None or not validator.cases:
         return
-    passes = 1 + (2 ** len(flips) if flips else 0)
     first = validator.cases[0]
     started = time.monotonic()
     label = np.asarray(first.label)
     look(label, label, validator.table, patient="", voxel_ml=1.0)
     one_s = time.monotonic() - started
     labels_s = 2 * one_s * sum(case.label.size for case in validator.cases) / label.size  # to choose, and to apply
-    clock.keep_for_after(validations=passes * processes, more_s=labels_s)
+    clock.keep_for_after(validations=passes_after(flips) * processes, more_s=labels_s)
 
 
 def finish_run(folder: RunFolder, validator: Validator, whole: WholeSlice, clock: Clock, *, processes: int = 1) -> None:

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..data.case_store import network_pixels
 from ..data.manifest import Case, Manifest, write_manifest
-from ..data.slice_grid import Preprocessing
 from ..errors import UserError
 from ..io.paths import write_text
-from .chosen import flips_of
+from .chosen import flips_of, passes_after
 from .experiment import Experiment, experiment_yaml
 from .probed import REQUEST, RESULT, Probed, probed_from
 from .schedule import AFTER_SHARE, CLOSING_S
@@ -87,25 +87,10 @@ def forecast(experiment: Experiment, manifest: Manifest, training: Sequence[Case
         start_s=probed.imports_s + TRACKING_S + probed.preprocessing_s * sum(voxels) / probed.preprocessing_voxels,
         steps_per_epoch=experiment.steps_per_epoch,
         validation_s=rate * sum(pixels),
-        after_validations=_after(experiment, manifest) if validation else 0,
+        after_validations=passes_after(flips_of(experiment, manifest.table)) if validation else 0,
         preprocessing_bytes=probed.imported_bytes + int(taken * max(1.0, max(voxels) / largest_probed)),
         training_bytes=TRACKING_BYTES + max(probed.step_bytes, probed.validation_bytes + _larger(validation, pixels, probed)),
     )
-
-
-def network_pixels(case: Case, settings: Preprocessing) -> float:
-    """Pixels of all slices as the network sees them.
-
-    Which axes lie in the plane the manifest does not say: the two with the smaller spacing, as scanners have it.
-    """
-    finer = [mm / settings.spacing_mm if settings.spacing_mm else 1.0 for mm in sorted(case.spacing_mm)]
-    return _voxels(case) * finer[0] * finer[1]
-
-
-def _after(experiment: Experiment, manifest: Manifest) -> int:
-    """As in `finishing.keep_time`: once for the probabilities, and once for each mirror image."""
-    flips = flips_of(experiment, manifest.table)
-    return 1 + (2 ** len(flips) if flips else 0)
 
 
 def _larger(validation: Sequence[Case], pixels: Sequence[float], probed: Probed) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 import torch
+from ignite.engine import Engine
 from torch import nn
 
 from ..errors import UserError
@@ -17,7 +18,9 @@ from ..network.catalogue import build_network
 from ..network.unet import OriginalUNet
 from . import world
 from .averaging import AverageWeights
+from .engine import build_trainer
 from .experiment import Experiment
+from .loss import build_loss
 from .synchronised import synchronise
 
 
@@ -37,7 +40,22 @@ class Learner:
         self.optimizer = _optimizer(self.network, experiment)
         self.average = AverageWeights(self.network, experiment.ema) if experiment.ema else None
 
-    def trained(self, *, compiled: bool) -> nn.Module:
+    def trainer(self, experiment: Experiment, counts: Sequence[int] = ()) -> Engine:
+        """The engine whose steps change this network, by the experiment's loss; see `build_trainer`.
+
+        Args:
+            counts: pixels of each class, for weights by the census.
+        """
+        return build_trainer(
+            self._trained(compiled=experiment.compile),
+            self.optimizer,
+            build_loss(experiment.loss, experiment.network.head, counts),
+            device=self.device,
+            bf16=experiment.precision == "bf16",
+            gradient_norm=experiment.gradient_norm,
+        )
+
+    def _trained(self, *, compiled: bool) -> nn.Module:
         """The network as the training step calls it: compiled where that is asked for, shared between many processes.
 
         Not done to `network` itself, whose weights keep their names.

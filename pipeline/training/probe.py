@@ -25,10 +25,8 @@ from ..network.tiling import WholeSlice
 from ..progress import say
 from .census import class_counts
 from .checkpoint import save_checkpoint
-from .engine import build_trainer
 from .experiment import Experiment, read_experiment
 from .learner import Learner
-from .loss import build_loss
 from .memory import keep_freed_memory
 from .peak_memory import Peak, private_bytes_of_children
 from .probed import REQUEST, RESULT, Probed, probed_from
@@ -90,14 +88,7 @@ class Probe:
         e, table, peak = self.experiment, self.manifest.table, Peak()
         facts: dict[str, float] = {"waiting_bytes": peak.bytes()}
         counts = [] if e.loss.class_weights == "none" else class_counts(cases, table, e.network.head)
-        trainer = build_trainer(
-            learner.trained(compiled=e.compile),
-            learner.optimizer,
-            build_loss(e.loss, e.network.head, counts),
-            device=self.device,
-            bf16=e.precision == "bf16",
-            gradient_norm=e.gradient_norm,
-        )
+        trainer = learner.trainer(e, counts)
         if learner.average:
             trainer.add_event_handler(Events.ITERATION_COMPLETED, learner.average)
         timing = _Timing()

@@ -23,12 +23,11 @@ from . import world
 from .census import class_counts
 from .checkpoint import load_checkpoint
 from .chosen import flips_of
-from .engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnPatience, StopOnSignal, attach, build_trainer
+from .engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnPatience, StopOnSignal, attach
 from .experiment import Experiment
 from .finishing import finish_run, keep_time
 from .keeper import Keeper
 from .learner import Learner
-from .loss import build_loss
 from .memory import keep_freed_memory
 from .run_folder import RunFolder
 from .samples import training_loader
@@ -120,14 +119,7 @@ class Session:
             shape=experiment.schedule,
         )
         schedule = FollowSchedule(self.learner.optimizer, rate_at, self.clock, steps)
-        trainer = build_trainer(
-            self.learner.trained(compiled=experiment.compile),
-            self.learner.optimizer,
-            build_loss(experiment.loss, experiment.network.head, self._counts()),
-            device=self.device,
-            bf16=experiment.precision == "bf16",
-            gradient_norm=experiment.gradient_norm,
-        )
+        trainer = self.learner.trainer(experiment, self._counts())
         attach(
             trainer,
             schedule=schedule,

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 from made_trainings import TINY, write_set
 
+from pipeline.data.case_store import network_pixels
 from pipeline.data.manifest import Case, read_manifest
 from pipeline.data.slice_grid import Preprocessing
 from pipeline.errors import UserError
 from pipeline.network.sizes import Design
 from pipeline.training.experiment import Experiment, NetworkSettings
-from pipeline.training.forecast import Forecast, forecast, network_pixels
+from pipeline.training.forecast import Forecast, forecast
 from pipeline.training.open_experiment import override
 from pipeline.training.plan import Plan
 from pipeline.training.plan_memory import fit, smaller

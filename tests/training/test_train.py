@@ -25,6 +25,7 @@ from pipeline.labels import label_table
 from pipeline.network.catalogue import build_network
 from pipeline.network.tiling import WholeSlice
 from pipeline.training import keeper as keeper_module
+from pipeline.training import learner as learner_module
 from pipeline.training import session as session_module
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.run_folder import RunFolder, open_run_folder
@@ -326,7 +327,7 @@ def test_a_training_without_numbers_ends_and_keeps_its_checkpoints(trained, tmp_
 
 
 def test_skipped_steps_are_counted_in_the_log(manifest, tmp_path, monkeypatch):
-    build, calls = session_module.build_loss, []
+    build, calls = learner_module.build_loss, []
 
     def once(*arguments: object):
         def loss(scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -335,7 +336,7 @@ def test_skipped_steps_are_counted_in_the_log(manifest, tmp_path, monkeypatch):
 
         return loss
 
-    monkeypatch.setattr(session_module, "build_loss", once)
+    monkeypatch.setattr(learner_module, "build_loss", once)
     run = train(manifest, tmp_path / "run", settings=TINY)
     assert [line.get("train/skipped_steps") for line in run.history()] == [None, 1]
     assert load_checkpoint(run.last)["averaged_steps"] == 7
