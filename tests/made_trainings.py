@@ -40,6 +40,11 @@ TINY: Mapping[str, object] = {
 VALID: Mapping[str, object] = {**TINY, "network.padding": "valid", "patch": [76, 76]}  # 36 px of output, 20 of border
 
 
+def set_words(settings: Mapping[str, object]) -> list[str]:
+    """The settings as a user types them."""
+    return [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+
+
 def write_set(
     folder: Path,
     table: LabelTable = MULTI,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from made_trainings import TINY, VALID, write_set
+from made_trainings import TINY, VALID, set_words, write_set
 from PIL import Image
 
 from pipeline.cli.main import main
@@ -18,10 +18,6 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_set(tmp_path_factory.mktemp("set"))
 
 
-def words(settings: dict[str, object]) -> list[str]:
-    return [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-
-
 def refused(capsys: pytest.CaptureFixture[str], page: Path, *arguments: object) -> str:
     assert main(["augment", *map(str, arguments), "-o", str(page)]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
@@ -32,7 +28,7 @@ def refused(capsys: pytest.CaptureFixture[str], page: Path, *arguments: object) 
 
 def test_a_manifest_gives_a_page_and_says_how_often_each_distortion_is_drawn(manifest, tmp_path, capsys):
     page = tmp_path / "new folder" / "page.png"
-    assert main(["augment", str(manifest), "-o", str(page), *words(TINY)]) == 0
+    assert main(["augment", str(manifest), "-o", str(page), *set_words(TINY)]) == 0
     out = capsys.readouterr().out
     assert f"{page}: 2 of 2 training cases" in out
     assert "deformation 0.9, bias field 0.15, blur 0.1" in out  # the set is MR
@@ -69,11 +65,11 @@ def test_what_a_training_would_refuse_is_refused(tmp_path, capsys):
 def test_a_vanished_scan_is_named_and_no_page_is_left(tmp_path, capsys):
     made = write_set(tmp_path / "set")
     (tmp_path / "set" / "image_1.nii.gz").unlink()
-    assert "image_1.nii.gz" in refused(capsys, tmp_path / "page.png", made, *words(TINY))
+    assert "image_1.nii.gz" in refused(capsys, tmp_path / "page.png", made, *set_words(TINY))
 
 
 def test_a_page_that_cannot_be_written_is_one_line(manifest, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     page = tmp_path / "file" / "page.png"
-    assert main(["augment", str(manifest), "-o", str(page), *words(TINY)]) == 2
+    assert main(["augment", str(manifest), "-o", str(page), *set_words(TINY)]) == 2
     assert "cannot be written" in capsys.readouterr().err

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from made_runs import make_folds, make_run
-from made_trainings import TINY, write_set
+from made_trainings import TINY, set_words, write_set
 from mlflow import MlflowClient
 
 from pipeline.bundle.build import build_bundle
@@ -50,7 +50,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def killed(manifest: Path, store: str, tmp_path_factory: pytest.TempPathFactory) -> CrossFolder:
     """Killed without a word within the second fold, then gone on with; read only but for `unet evaluate`."""
     cross = CrossFolder(path=tmp_path_factory.mktemp("runs") / "crossed")
-    settings = [word for name, value in LEARNS.items() for word in ("--set", f"{name}={value}")]
+    settings = set_words(LEARNS)
     command = [sys.executable, "-m", "pipeline", "train", str(manifest), "--folds", "all", *settings, "-o", str(cross.path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 500

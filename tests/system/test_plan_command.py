@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made_trainings import TINY, write_set
+from made_trainings import TINY, set_words, write_set
 
 from pipeline.cli.main import main
 from pipeline.training.experiment import Experiment, read_experiment
@@ -37,10 +37,6 @@ def mlflow_apart(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.getbasetemp()}/plan_command.db")
 
 
-def words(settings: dict[str, object]) -> list[str]:
-    return [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-
-
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     assert main(["plan", *map(str, arguments)]) == 2
     out, err = capsys.readouterr()
@@ -59,7 +55,7 @@ def gigabytes(text: str, after: str) -> float:
 def test_a_plan_is_written_with_a_forecast_that_holds_edited_and_trained(manifest, tmp_path, capsys):
     file = tmp_path / "plans" / "mine.yaml"
     settings = {"steps_per_epoch": 10, "batch_size": 12, "threads": 1, "workers": 1}
-    assert main(["plan", str(manifest), "--time-budget", "20m", *words(settings), "-o", str(file)]) == 0
+    assert main(["plan", str(manifest), "--time-budget", "20m", *set_words(settings), "-o", str(file)]) == 0
     out = capsys.readouterr().out
     assert f"next         unet train {file} --time-budget 20m -o runs/mine" in out
     assert re.search(r"an epoch +[\d.]+ s: 10 steps of [\d.]+ s \(measured\), [\d.]+ s to validate 2 cases", out)
@@ -90,7 +86,7 @@ def assert_short(file: Path) -> None:
 
 
 def test_what_fits_into_no_memory_is_refused_with_what_is_needed(manifest, tmp_path, capsys):
-    line = refused(capsys, manifest, *words(TINY), "--max-ram", "200M", "-o", tmp_path / "plan.yaml")
+    line = refused(capsys, manifest, *set_words(TINY), "--max-ram", "200M", "-o", tmp_path / "plan.yaml")
     assert re.search(r"--max-ram: the smallest training of this kind needs \d\.\d GB, more than 0\.2 GB", line)
     assert re.search(r"Give --max-ram \d\.\dG where the machine has it\.", line)
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_trainings import TINY, write_set
+from made_trainings import TINY, set_words, write_set
 
 from pipeline.cli.main import main
 from pipeline.training.checkpoint import load_checkpoint
@@ -29,10 +29,6 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def mlflow_apart(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.getbasetemp()}/train_command.db")
-
-
-def set_words(settings: dict[str, object]) -> list[str]:
-    return [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
 
 
 def one_line(capsys: pytest.CaptureFixture[str], *words: object) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from made_trainings import TINY
+from made_trainings import TINY, set_words
 
 from pipeline.training.checkpoint import load_checkpoint
 from pipeline.training.run_folder import RunFolder
@@ -24,8 +24,7 @@ TOGETHER = {**TINY, "optimizer": "sgd", "learning_rate": 0.01, "batch_size": 4, 
 
 def started(manifest: Path, folder: Path, *words: str, **settings: object) -> subprocess.Popen[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "pipeline"]
-    sets = [word for name, value in {**TOGETHER, **settings}.items() for word in ("--set", f"{name}={value}")]
-    command = [*launcher, "train", str(manifest), *sets, *words, "-o", str(folder)]
+    command = [*launcher, "train", str(manifest), *set_words({**TOGETHER, **settings}), *words, "-o", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
