@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -225,7 +226,8 @@ def _case(case: FoundCase, survey: _Survey, root: Path, patient: str, fold: int,
 
 
 def _relative(path: Path, root: Path) -> str:
-    return path.resolve().relative_to(root.resolve()).as_posix()
+    """By the names on the way, not by where links lead: a data folder may hold links to files elsewhere."""
+    return Path(os.path.relpath(path, root)).as_posix()
 
 
 def _proposal(voxels: Mapping[float, int]) -> str:

@@ -90,6 +90,17 @@ def test_masks_may_carry_an_ending_and_what_has_no_partner_is_told(tmp_path):
     assert {"images-without-mask", "files-set-aside"} <= codes(built)
 
 
+def test_a_folder_of_links_to_files_elsewhere(tmp_path):
+    for name in ("p1", "p2"):
+        write_pair(tmp_path / "archive", name)
+        for part in ("imagesTr", "labelsTr"):
+            (tmp_path / "chosen" / part).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "chosen" / part / f"{name}.nii.gz").symlink_to(tmp_path / "archive" / part / f"{name}.nii.gz")
+    manifest = build(tmp_path / "chosen", labels={"liver": 1}).manifest
+    assert [case.image for case in manifest.cases] == [("imagesTr/p1.nii.gz",), ("imagesTr/p2.nii.gz",)]
+    assert load_image(manifest, manifest.cases[0]).shape == SHAPE
+
+
 def test_csv_with_everything_stated(tmp_path):
     for name in ("p1", "p2"):
         write_pair(tmp_path / "deep/er", name)
