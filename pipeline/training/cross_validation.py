@@ -20,7 +20,7 @@ from ..io.paths import existing, write_text
 from ..progress import say
 from .cross_folder import CrossFolder, open_cross_folder
 from .experiment import Experiment, experiment_yaml
-from .guards import alone_in, begun, refuse_occupied, writing_into
+from .guards import alone_in, begun, gone_unless_learned, refuse_occupied, writing_into
 from .lead import led
 from .open_experiment import YAML, open_experiment
 from .records import tracker_of
@@ -59,13 +59,9 @@ def cross_validate(
     experiment, manifest, reasons = open_experiment(Path(source), first, share_s, data_root, settings or {})
     for fold in manifest.folds:
         split(manifest, fold)
-    with begun(cross, lambda made: _prepare(made, experiment, manifest, reasons, budget_s)):
-        try:
-            return _train_folds(cross, budget_s, began_s)
-        except (UserError, OSError):
-            if not any(cross.run(fold).last.is_file() for fold in manifest.folds):  # nothing was learned
-                shutil.rmtree(cross.path, ignore_errors=True)
-            raise
+    runs = map(cross.run, manifest.folds)
+    with begun(cross, lambda made: _prepare(made, experiment, manifest, reasons, budget_s)), gone_unless_learned(cross, *runs):
+        return _train_folds(cross, budget_s, began_s)
 
 
 @led
@@ -162,13 +158,8 @@ def _train_fold(cross: CrossFolder, fold: int, share_s: float | None, began_s: f
         shutil.rmtree(run.path, ignore_errors=True)  # half-made by a process that was killed
         prepare(run, cross.experiment(), manifest, {}, fold=fold, budget_s=share_s)
         write_text(run.experiment_file, cross.experiment_file.read_text(encoding="utf-8"))  # with the plan's reasons
-    try:
-        with alone_in(run):
-            return run_session(run, training, validation, began_s=began_s, budget_s=share_s, place=cross.path)
-    except (UserError, OSError):
-        if not run.last.is_file():
-            shutil.rmtree(run.path, ignore_errors=True)
-        raise
+    with gone_unless_learned(run, run), alone_in(run):
+        return run_session(run, training, validation, began_s=began_s, budget_s=share_s, place=cross.path)
 
 
 def fold_scores(cross: CrossFolder) -> dict[int, dict[str, float]]:

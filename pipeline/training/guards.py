@@ -100,6 +100,21 @@ def begun(folder: Folder, write: Callable[[Folder], None]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def gone_unless_learned(folder: RunFolder, *runs: RunFolder) -> Iterator[None]:
+    """Removes the folder where data, budget or disk end the block and none of its runs has a checkpoint to go on from.
+
+    Args:
+        runs: the folder itself, where that is one.
+    """
+    try:
+        yield
+    except (UserError, OSError):
+        if not any(run.last.is_file() for run in runs):
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+
+
 def _give_name(made: Path, folder: RunFolder) -> None:
     try:
         made.rename(folder.path)

@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..data.manifest import Case, Manifest, read_manifest, write_manifest
-from ..errors import UserError
 from ..io.paths import write_text
 from ..progress import say
 from .experiment import Experiment, experiment_yaml
-from .guards import alone_in, begun, refuse_changed, refuse_occupied, writing_into
+from .guards import alone_in, begun, gone_unless_learned, refuse_changed, refuse_occupied, writing_into
 from .lead import led, tell_session, tell_session_ended
 from .open_experiment import open_experiment
 from .run_folder import RunFolder, open_run_folder
@@ -55,13 +54,8 @@ def train(
     def write(made: RunFolder) -> None:
         prepare(made, experiment, manifest, reasons, fold=fold, budget_s=budget_s)
 
-    with begun(folder, write):
-        try:
-            return run_session(folder, training, validation, began_s=began_s, budget_s=budget_s)
-        except (UserError, OSError):
-            if not folder.last.is_file():  # nothing was learned that a resume could go on from
-                shutil.rmtree(folder.path, ignore_errors=True)
-            raise
+    with begun(folder, write), gone_unless_learned(folder, folder):
+        return run_session(folder, training, validation, began_s=began_s, budget_s=budget_s)
 
 
 @led
