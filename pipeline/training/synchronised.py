@@ -10,8 +10,6 @@ from torch.nn import functional
 
 from . import world
 
-PIXELS = (0, 2, 3)  # axes over which batch normalisation takes its statistics
-
 
 def synchronise(network: nn.Module) -> None:
     """Replace batch normalisation and drop-out in place, with the same names, weights and statistics.
@@ -74,11 +72,11 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, int]:
-        own_variance, own_mean = torch.var_mean(x.float(), dim=PIXELS, correction=0)
         count = x.numel() // x.shape[1] * world.size()
-        mean = world.summed(own_mean.clone()) / world.size()  # the parts are of one size
-        variance = world.summed(own_variance + (own_mean - mean) ** 2) / world.size()
-        ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + eps))
+        means, variances = world.of_each(_moments(x)).unbind(1)  # (processes, C) each; the parts are of one size
+        mean = means.mean(0)
+        variance = (variances + (means - mean) ** 2).mean(0)
+        ctx.save_for_backward(x, weight, mean, variance)
         ctx.eps = eps
         y = functional.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
         ctx.mark_non_differentiable(mean, variance)
@@ -86,24 +84,21 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, weight, mean, inverse = ctx.saved_tensors
-        # as if the own part were the whole batch, then corrected by how much the means over all differ from the own ones
+        x, weight, mean, variance = ctx.saved_tensors
+        inverse = torch.rsqrt(variance + ctx.eps)
+        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
+        # as if the own part were the whole batch, then corrected by how much its sums differ from those of all parts
         of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            gradients[0].contiguous(memory_format=torch.channels_last),
-            x,
-            weight,
-            None,
-            None,
-            mean,
-            inverse,
-            True,
-            ctx.eps,
-            [True, True, True],
+            gradient, x, weight, None, None, mean, inverse, True, ctx.eps, [True, True, True]
         )
-        own = torch.stack([of_bias, of_weight]) / (x.numel() // x.shape[1])
-        difference = own - world.summed(own.clone()) / world.size()
-        slope = weight * inverse**2 * difference[1]
-        offset = weight * inverse * difference[0] - slope * mean
-        view = (1, -1, 1, 1)
-        of_x = of_x + (x * slope.view(view) + offset.view(view))
-        return of_x.to(x.dtype), of_weight, of_bias, None
+        own = torch.stack([of_weight, of_bias]) / (x.numel() // x.shape[1])
+        slope, offset = (own - world.summed(own.clone()) / world.size()) * weight * inverse
+        of_x += functional.batch_norm(x, mean, variance, slope, offset, training=False, eps=ctx.eps)
+        return of_x, of_weight, of_bias, None
+
+
+def _moments(x: Tensor) -> Tensor:
+    """Mean and variance of each channel, (2, C) in float32, by PyTorch's kernel for batches of channels-last half precision."""
+    channels = x.shape[1]
+    scratch = torch.zeros(channels, device=x.device), torch.ones(channels, device=x.device)
+    return torch.stack(torch.ops.aten.batch_norm_update_stats(x, *scratch, 0.0))

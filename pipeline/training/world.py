@@ -108,6 +108,15 @@ def summed(local: Tensor) -> Tensor:
     return total
 
 
+def of_each(local: Tensor) -> Tensor:
+    """The tensors of all processes, along a new first axis in the order of the ranks; without gradient."""
+    if size() == 1:
+        return local[None]
+    everyone = idist.all_gather(local[None].contiguous())
+    assert isinstance(everyone, Tensor)
+    return everyone
+
+
 def as_led(value: float) -> float:
     """The leader's value."""
     return float(idist.broadcast(value, src=0)) if size() > 1 else value  # type: ignore[arg-type]
