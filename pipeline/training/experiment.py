@@ -21,8 +21,11 @@ from .loss import LossSettings
 from .schedule import Shape
 
 # Younger than the first runs, and by default as those trained: then not in the digest, so that an earlier run goes on.
-ADDED_SETTINGS = ("ema", "schedule", "warm_up_fraction", "gradient_norm", "patience", "loss", "compile")
-ADDED_NORMALISATION = ("mean", "deviation")  # the same, within preprocessing.normalisation
+ADDED_SETTINGS = (
+    *("ema", "schedule", "warm_up_fraction", "gradient_norm", "patience", "compile"),
+    *("preprocessing.normalisation.mean", "preprocessing.normalisation.deviation"),
+    *("loss.background", "loss.focal_weight", "loss"),  # parts before the whole
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +136,15 @@ class Experiment:
     def digest(self) -> str:
         """sha256 over every setting that decides the weights: two experiments with one digest train alike."""
         settings, defaults = asdict(self), asdict(Experiment())
-        added = [name for name in ADDED_SETTINGS if settings[name] == defaults[name]]
-        for name in ("name", "manifest", "workers", *added):
+        for name in ("name", "manifest", "workers"):
             del settings[name]
-        normalisation, usual = settings["preprocessing"]["normalisation"], defaults["preprocessing"]["normalisation"]
-        for name in ADDED_NORMALISATION:
-            if normalisation[name] == usual[name]:
-                del normalisation[name]
+        for dotted in ADDED_SETTINGS:
+            *path, name = dotted.split(".")
+            part, usual = settings, defaults
+            for key in path:
+                part, usual = part[key], usual[key]
+            if part[name] == usual[name]:
+                del part[name], usual[name]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def check_fits(self, table: LabelTable) -> None:
@@ -155,6 +160,11 @@ class Experiment:
             raise UserError(
                 "loss.class_weights: census has nothing to weigh: network.head: sigmoid has one channel for one structure",
                 next="Use head: softmax, which has one for the background as well.",
+            )
+        if self.network.head == "sigmoid" and not self.loss.background:
+            raise UserError(
+                "loss.background: false has nothing to leave out: network.head: sigmoid has no channel for the background",
+                next="Leave loss.background at true.",
             )
 
 

@@ -83,12 +83,12 @@ def curves_of(outcome: Outcome) -> Curves:
 
 
 def _training_dice(outcome: Outcome, losses: Sequence[float]) -> float | None:
-    """What a loss with a Dice part says of the structures, the background taken as perfect: no more than the truth."""
+    """What a loss with a Dice part says of the structures, a background in it taken as perfect: no more than the truth."""
     settings = outcome.experiment.loss
     if settings.name not in ("dice", "dice_focal") or settings.class_weights != "none" or not losses:
         return None
     structures = len(outcome.names)
-    channels = structures + 1 if outcome.experiment.network.head == "softmax" else structures
+    channels = structures + (outcome.experiment.network.head == "softmax" and settings.background)
     tail = losses[-max(2, len(losses) // 4) :]
     return max(0.0, 1 - sum(tail) / len(tail) * channels / structures)
 

@@ -17,6 +17,7 @@ from pipeline.data.slice_grid import Preprocessing
 from pipeline.errors import UserError
 from pipeline.labels import label_table
 from pipeline.training.experiment import Experiment, NetworkSettings, experiment_from, experiment_yaml, read_experiment
+from pipeline.training.loss import LossSettings
 from pipeline.training.open_experiment import override
 
 UNUSUAL = Experiment(
@@ -114,6 +115,8 @@ def test_all_problems_come_at_once_with_the_nearest_names():
         ({"epochs": 2.5}, "epochs must be a whole number"),
         ({"learning_rate": "fast"}, "learning_rate must be a number, is 'fast'"),
         ({"learning_rate": float("nan")}, "learning_rate must be 1e-08 to 10, is nan"),
+        ({"loss": {"focal_weight": 2, "name": "dice"}}, "loss.focal_weight weighs focal beside Dice"),
+        ({"loss": {"background": False, "name": "focal"}}, "loss.name: focal has no Dice"),
         ({"loss": {"border_weight": 10}}, "loss.border_weight weighs pixels of loss.name: cross_entropy"),
         ({"loss": {"name": "cross_entropy", "border_sigma_px": 0}}, "loss.border_sigma_px must be 0.1 to 100, is 0"),
         ({"loss": "dice"}, "loss must hold settings (name: value), not 'dice'"),
@@ -169,6 +172,10 @@ def test_runs_from_before_a_setting_existed_keep_their_digest():
     for setting in ("mean", "deviation"):
         del earlier["preprocessing"]["normalisation"][setting]
     assert Experiment().digest == hashlib.sha256(json.dumps(earlier, sort_keys=True).encode()).hexdigest()
+    earlier["loss"] = {"name": "focal", "class_weights": "none", "border_weight": 0.0, "border_sigma_px": 5.0}
+    focal = replace(Experiment(), loss=LossSettings(name="focal"))
+    assert focal.digest == hashlib.sha256(json.dumps(earlier, sort_keys=True).encode()).hexdigest()
+    assert replace(Experiment(), loss=LossSettings(background=False)).digest != Experiment().digest
     assert replace(Experiment(), ema=0.999).digest != Experiment().digest
     mean = Preprocessing(normalisation=Normalisation(kind="foreground", low=-50, high=50, mean=5))
     assert replace(Experiment(), preprocessing=mean).digest != replace(Experiment(), preprocessing=without_mean(mean)).digest

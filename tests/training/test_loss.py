@@ -105,6 +105,25 @@ def test_each_loss_is_what_paper_and_pencil_say(name, weights, wanted):
     assert loss(EVEN, CORNER).item() == pytest.approx(wanted, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({"background": False}, 2 / 3 + 0.25 * LN2),
+        ({"background": False, "class_weights": "census"}, 2 / 3 + 0.25 * LN2),  # one Dice is its own mean
+        ({"background": False, "name": "dice"}, 2 / 3),
+        ({"focal_weight": 3.0}, (0.4 + 2 / 3) / 2 + 3 * 0.25 * LN2),
+    ],
+)
+def test_the_dice_of_the_background_may_be_left_out_and_focal_may_weigh_more(settings, wanted):
+    assert build_loss(LossSettings(**settings), "softmax", [3, 1])(EVEN, CORNER).item() == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_background_without_a_dice_is_still_taught():
+    scores = EVEN.clone().requires_grad_()
+    build_loss(LossSettings(background=False), "softmax")(scores, CORNER).backward()
+    assert (scores.grad[0, 0] != 0).all()
+
+
 def test_rare_classes_weigh_more_in_the_cross_entropy_and_absent_ones_as_usual():
     loss = build_loss(LossSettings(name="cross_entropy", class_weights="census"), "softmax", [3, 1, 0])
     scores = torch.zeros(1, 3, 1, 3)

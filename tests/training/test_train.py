@@ -539,10 +539,12 @@ def test_border_weights_change_what_is_learned(manifest, tmp_path):
     assert not equal(plain, bordered)
 
 
-def test_one_channel_has_no_classes_to_weigh(tmp_path):
+def test_one_channel_has_no_classes_to_weigh_and_no_background(tmp_path):
     path = write_set(tmp_path / "set", BINARY)
     line = refused(path, tmp_path / "run", settings={**SIGMOID, "loss.class_weights": "census"})
     assert "loss.class_weights: census has nothing to weigh" in line
+    line = refused(path, tmp_path / "run", settings={**SIGMOID, "loss.background": False})
+    assert "loss.background: false has nothing to leave out" in line
 
 
 def test_two_channels_with_neighbouring_slices_and_a_rescaled_output(tmp_path):
