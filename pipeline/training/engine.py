@@ -52,8 +52,7 @@ def build_trainer(
             scores = network(image)
         extra = [batch["border"].to(device, non_blocking=True)] if "border" in batch else []  # like the truth
         value = loss(*(world.joined(part) for part in (scores, truth, *extra)))
-        # processes that share a network take the mean of their gradients, and the gradient of the joined batch is the sum
-        (value * world.size()).backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(network.parameters(), max_norm=gradient_norm or float("inf"))
         finite = bool(torch.isfinite(value) and torch.isfinite(norm))
         if not finite:

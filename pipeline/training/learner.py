@@ -10,7 +10,8 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine
-from torch import nn
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import UserError
 from ..labels import LabelTable
@@ -64,7 +65,9 @@ class Learner:
         if world.size() > 1:
             logging.disable(logging.INFO)  # ignite tells each step of it
             # batch normalisation takes its statistics over all processes: there is nothing to hand around before each step
-            shared = idist.auto_model(self.network, forward_sync_buffers=False)
+            shared = idist.auto_model(self.network, forward_sync_buffers=False, gradient_as_bucket_view=True)
+            assert isinstance(shared, DistributedDataParallel)
+            shared.register_comm_hook(None, lambda _, bucket: _summed(bucket.buffer()))
             logging.disable(logging.NOTSET)
         return torch.compile(shared) if compiled else shared  # type: ignore[return-value]
 
@@ -103,7 +106,15 @@ class Learner:
             torch.cuda.set_rng_state_all(state["random_cuda"])
 
 
+def _summed(gradients: torch.Tensor) -> torch.futures.Future[torch.Tensor]:
+    """Added over all processes, each of which has those of its own part of the batch; PyTorch would take the mean."""
+    work = distributed.all_reduce(gradients, async_op=True)
+    summed: torch.futures.Future[torch.Tensor] = work.get_future().then(lambda done: done.value()[0])
+    return summed
+
+
 def _optimizer(network: OriginalUNet, e: Experiment) -> torch.optim.Optimizer:
+    parameters, rate, decay = network.parameters(), e.learning_rate, e.weight_decay
     if e.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=e.learning_rate, momentum=e.momentum, weight_decay=e.weight_decay)
-    return torch.optim.AdamW(network.parameters(), lr=e.learning_rate, weight_decay=e.weight_decay)
+        return torch.optim.SGD(parameters, lr=rate, momentum=e.momentum, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)  # one pass over the weights, not a dozen
