@@ -95,8 +95,7 @@ def joined(local: Tensor) -> Tensor:
     """
     if size() == 1:
         return local
-    everyone = idist.all_gather(local.detach().contiguous())
-    assert isinstance(everyone, Tensor)
+    everyone = of_each(local.detach()).flatten(0, 1)
     first = rank() * len(local)
     return torch.cat([everyone[:first], local, everyone[first + len(local) :]])
 
