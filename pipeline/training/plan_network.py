@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from ..cores import usable_cores
+from ..network.precision import Precision, has_native_bf16
 from ..network.sizes import Design, Padding, flops, input_side_for, output_side
+from ..network.speed import training_flops_per_s
 
-GFLOPS_PER_CORE = {"fp32": 110.0, "bf16": 230.0}  # forward and backward of these networks, channels-last, seen on server cores
 STEPS_WANTED = 3000  # a network that sees fewer batches within the budget is too wide for it
 WIDTHS = (64, 48, 32, 24, 16)  # a narrower network than the last learns too little to be worth a step
 PIXELS_PER_BATCH = 1 << 17  # fills two cores; more per step means fewer steps per minute
@@ -20,8 +19,6 @@ OUTPUT_LONG, OUTPUT_SHORT = 388, 196  # px of output a sample: the paper's, and 
 LARGEST_SAME, SMALLEST_SAME = 256, 32  # px a side of a zero-padded patch
 DEEPEST = 4  # poolings, the paper's
 SMALLEST_MAP = 5  # px of the deepest map's shorter side: half the time of one pooling more, and no worse (hippocampus)
-
-Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +30,7 @@ class Machine:
 
     @property
     def precision(self) -> Precision:
-        return "bf16" if _has_bf16(self.on_gpu) else "fp32"
+        return "bf16" if has_native_bf16("cuda" if self.on_gpu else "cpu") else "fp32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +96,7 @@ def plan_width(patches: Patches, machine: Machine, reasons: dict[str, str]) -> i
     if machine.on_gpu:
         reasons["network.width"] = "the paper's"
         return WIDTHS[0]
-    speed = GFLOPS_PER_CORE[machine.precision] * usable_cores() * 1e9
+    speed = training_flops_per_s(machine.precision)
     allowed_s = (machine.budget_s or LONG_BUDGET_S) * 0.7 / STEPS_WANTED
     side, shorter = max(patches.patch), min(patches.patch)
 
@@ -108,15 +105,6 @@ def plan_width(patches: Patches, machine: Machine, reasons: dict[str, str]) -> i
         return one * patches.batch_size / speed
 
     width = next((width for width in WIDTHS if step_s(width) <= allowed_s), WIDTHS[-1])
-    reasons["network.width"] = (
-        f"64 in the paper; the widest with {STEPS_WANTED} steps in the time ({step_s(width):.2f} s a step)"
-    )
+    each = f"{step_s(width):.2g} s each, by the {speed / 1e9:.0f} GFLOP/s of this machine"
+    reasons["network.width"] = f"64 in the paper; the widest with {STEPS_WANTED} steps in the time ({each})"
     return width
-
-
-def _has_bf16(on_gpu: bool) -> bool:
-    import torch
-
-    if on_gpu:
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and bool(torch.cpu._is_avx512_bf16_supported())
