@@ -36,6 +36,7 @@ RUNTIME_FILES = (
     "data/normalise.py",
     "data/postprocess.py",
     "data/slice_grid.py",
+    "data/slice_stream.py",
     "network",
     "bundle/__init__.py",
     "bundle/recipe.py",

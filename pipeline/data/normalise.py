@@ -64,40 +64,75 @@ class Normalisation:
         return found
 
 
-def normalise(array: np.ndarray, how: Normalisation) -> np.ndarray:
-    """One channel of one volume, scaled.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """What happens to each value of one channel of one volume: clipped, less the centre, divided by the scale."""
+
+    low: float
+    high: float
+    centre: float = 0.0
+    scale: float = 1.0
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Any shape, any number type → float32 of the same shape, worked out in double precision."""
+        if self.low == self.high:  # a constant volume
+            return np.zeros(values.shape, dtype=np.float32)
+        wide = values.astype(np.float64)
+        np.clip(wide, self.low, self.high, out=wide)
+        wide -= self.centre
+        wide /= self.scale
+        return wide.astype(np.float32)
+
+
+AS_STORED = Scaling(low=-np.inf, high=np.inf)
+
+
+def scaling(array: np.ndarray, how: Normalisation) -> Scaling:
+    """How one channel of one volume is scaled: its statistics, taken once, in double precision over all of it.
 
     Args:
-        array: any shape, any number type; statistics are taken in double precision over all of it.
-    Returns: float32 of the same shape. A constant volume becomes 0 under percentiles and zscore; where the two percentiles are
-        one value, the smallest and the largest voxel take their place.
+        array: any shape, any number type.
+    Returns: under percentiles and zscore a constant volume becomes 0; where the two percentiles are one value, the smallest and
+        the largest voxel take their place.
     Raises: UserError for NaN or infinite voxels.
     """
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise UserError(f"{int((~np.isfinite(array)).sum())} voxels are NaN or infinite")
+    _refuse_not_finite(array)
     if how.kind == "none":
-        return array.astype(np.float32)
-    low, high = how.low, how.high
-    if not how.by_units:
-        low, high = (float(value) for value in np.percentile(array, (how.low, how.high)))
-        if low == high:  # almost all voxels are alike, as in a dark picture with few bright spots: keep what differs
-            low, high = float(array.min()), float(array.max())
-        if low == high:
-            return np.zeros(array.shape, dtype=np.float32)
+        return AS_STORED
+    if how.kind == "window":
+        return _between(how.low, how.high)
+    if how.kind == "foreground":
+        return Scaling(low=how.low, high=how.high, centre=how.mean, scale=how.deviation)
+    low, high = (float(value) for value in np.percentile(array, (how.low, how.high)))
+    if low == high:  # almost all voxels are alike, as in a dark picture with few bright spots: keep what differs
+        low, high = float(array.min()), float(array.max())
+    if low == high or how.kind == "percentiles":
+        return _between(low, high)
     # contiguous: the sum's last bit depends on the order of the voxels in memory, and the mask must not
+    mean, deviation = _mean_and_deviation(np.ascontiguousarray(array).reshape(-1), low, high)
+    return Scaling(low=low, high=high, centre=mean, scale=deviation)
+
+
+def normalise(array: np.ndarray, how: Normalisation) -> np.ndarray:
+    """One channel of one volume, scaled as `scaling` says; float32 of the same shape."""
+    scale = scaling(array, how)
     flat = np.ascontiguousarray(array).reshape(-1)
-    centre, scale = _centre_and_scale(flat, how, low, high)
     scaled = np.empty(flat.shape, dtype=np.float32)
     for part in _parts(flat.size):
-        scaled[part] = (np.clip(flat[part].astype(np.float64), low, high) - centre) / scale
+        scaled[part] = scale(flat[part])
     return scaled.reshape(array.shape)
 
 
-def _centre_and_scale(flat: np.ndarray, how: Normalisation, low: float, high: float) -> tuple[float, float]:
-    """Which of the clipped values becomes 0, and how far from it 1 lies."""
-    if how.kind == "foreground":
-        return how.mean, how.deviation
-    return _mean_and_deviation(flat, low, high) if how.kind == "zscore" else ((low + high) / 2, (high - low) / 2)
+def _between(low: float, high: float) -> Scaling:
+    return Scaling(low=low, high=high, centre=(low + high) / 2, scale=(high - low) / 2)
+
+
+def _refuse_not_finite(array: np.ndarray) -> None:
+    """Slice by slice: the truth about every voxel would take a quarter of the volume's memory."""
+    if array.dtype.kind == "f":
+        wrong = sum(int((~np.isfinite(part)).sum()) for part in array)
+        if wrong:
+            raise UserError(f"{wrong} voxels are NaN or infinite")
 
 
 def _mean_and_deviation(flat: np.ndarray, low: float, high: float) -> tuple[float, float]:

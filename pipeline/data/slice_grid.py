@@ -168,8 +168,13 @@ def with_neighbours(slices: np.ndarray, index: int, neighbours: int) -> np.ndarr
     """
     if neighbours == 0:
         return np.asarray(slices[index])
-    picks = np.clip(np.arange(index - neighbours, index + neighbours + 1), 0, len(slices) - 1)
+    picks = neighbour_numbers(index, neighbours, len(slices))
     return np.asarray(slices[picks]).reshape(-1, *slices.shape[2:])
+
+
+def neighbour_numbers(index: int, neighbours: int, slices: int) -> list[int]:
+    """Which slices go in for this one, from below to above; beyond the ends the last slice is repeated."""
+    return [min(max(number, 0), slices - 1) for number in range(index - neighbours, index + neighbours + 1)]
 
 
 def label_values(classes: np.ndarray, table: LabelTable) -> np.ndarray:

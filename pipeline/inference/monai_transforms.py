@@ -15,13 +15,15 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ..bundle.recipe import Recipe, recipe_from_json
+from ..data.postprocess import postprocess
 from ..data.slice_grid import SliceGrid, slice_grid, to_slices, with_neighbours
 from ..errors import UserError
 from ..io.dicom.scan import looks_like_dicom
+from ..io.geometry import voxel_ml
 from ..io.nifti import write_nifti
 from ..io.paths import existing
 from ..io.volume import Source, Volume
-from .segment import as_written, check_fits, classes_of_slice, empty_classes, labels_on_volume
+from .segment import as_written, check_fits, empty_labels, labels_of_slice
 
 ENDINGS = (".nii", ".nii.gz", ".png", ".tif", ".tiff", ".zip")
 
@@ -88,11 +90,12 @@ class ToLabelsd(MapTransform):  # type: ignore[misc]
 
 
 def _labels(scores: torch.Tensor, grid: SliceGrid, recipe: Recipe, affine: np.ndarray) -> np.ndarray:
-    classes = empty_classes(grid, recipe)
+    labels = empty_labels(grid, recipe)
+    turned = grid.turn(labels)
     for index in range(grid.slices):
         # contiguous, as the predictor has it: the decision must not depend on how the scores lie in memory
-        classes[index] = classes_of_slice(scores[None, ..., index].contiguous(), grid, recipe)
-    return labels_on_volume(classes, grid, recipe, affine)
+        turned[index] = labels_of_slice(scores[None, ..., index].contiguous(), grid, recipe)
+    return np.ascontiguousarray(postprocess(labels, recipe.table, recipe.postprocessing, voxel_ml(affine)))
 
 
 class WriteMaskd(MapTransform):  # type: ignore[misc]

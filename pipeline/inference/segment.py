@@ -1,7 +1,7 @@
 """A volume through a network, slice by slice, to label values on the volume's own grid. The one implementation: the clinic's
 predictor, the evaluation of a run and the bundle under MONAI all call this, so they cannot differ.
 
-Memory: the input's slices, the label map, and one slice's scores; never the scores of the whole volume.
+Memory beside the volume: the label map, and what one slice takes; never the floats or the scores of the whole volume.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ..bundle.recipe import Recipe
 from ..data.postprocess import postprocess
-from ..data.slice_grid import SliceGrid, label_values, slice_grid, to_slices, with_neighbours
+from ..data.slice_grid import SliceGrid, label_values, slice_grid
+from ..data.slice_stream import SliceStream
 from ..errors import UserError
 from ..io.geometry import voxel_ml
 from ..io.regrid import orthogonal
@@ -36,14 +37,14 @@ def segment(network: nn.Module, volume: Volume, recipe: Recipe, *, device: torch
     """
     check_fits(volume, recipe)
     grid = slice_grid(volume.shape, volume.affine, recipe.preprocessing)
-    slices = to_slices(volume, grid, recipe.preprocessing)
-    classes = empty_classes(grid, recipe)
+    slices = SliceStream(volume, grid, recipe.preprocessing)
+    labels = empty_labels(grid, recipe)
+    turned = grid.turn(labels)
     with torch.inference_mode():
         for index in bar(range(grid.slices)):
-            image = torch.from_numpy(with_neighbours(slices, index, recipe.preprocessing.neighbours))
-            scores = network(image[None].to(device))
-            classes[index] = classes_of_slice(scores, grid, recipe)
-    return labels_on_volume(classes, grid, recipe, volume.affine)
+            scores = network(torch.from_numpy(slices[index])[None].to(device))
+            turned[index] = labels_of_slice(scores, grid, recipe)
+    return postprocess(labels, recipe.table, recipe.postprocessing, voxel_ml(volume.affine))
 
 
 def check_fits(volume: Volume, recipe: Recipe) -> None:
@@ -72,36 +73,27 @@ def check_fits(volume: Volume, recipe: Recipe) -> None:
         )
 
 
-def empty_classes(grid: SliceGrid, recipe: Recipe) -> np.ndarray:
-    """Room for the class indices of all slices, on the source's pixels."""
+def empty_labels(grid: SliceGrid, recipe: Recipe) -> np.ndarray:
+    """Room for the label values of the volume, each slice of the network in one piece of memory.
+
+    Returns: (columns, rows, slices[, structures]) uint8 of 0, a view of (slices, rows, columns[, structures]).
+    """
     structures = (len(recipe.table.structures),) if recipe.table.overlapping else ()
-    return np.zeros((grid.slices, grid.source_rows, grid.source_columns, *structures), dtype=np.uint8)
+    return grid.turn_back(np.zeros((grid.slices, grid.source_rows, grid.source_columns, *structures), dtype=np.uint8))
 
 
-def classes_of_slice(scores: Tensor, grid: SliceGrid, recipe: Recipe) -> np.ndarray:
-    """Scores of one slice (1, K, rows, columns) on the network's pixels → class indices on the source's.
+def labels_of_slice(scores: Tensor, grid: SliceGrid, recipe: Recipe) -> np.ndarray:
+    """Scores of one slice (1, K, rows, columns) on the network's pixels → label values on the source's.
 
     The scores are resampled before the decision: an outline decided on coarse pixels would have their steps.
+
+    Returns: uint8 (rows, columns), or (rows, columns, structures) of 0 and 1 where structures overlap; as `grid.turn` has them.
     """
     if grid.resampled:
         size = (grid.source_rows, grid.source_columns)
         scores = nn.functional.interpolate(scores, size=size, mode="bilinear", align_corners=False)
     chosen = decide(scores, recipe.head, overlapping=recipe.table.overlapping)[0].cpu().numpy()
-    return np.moveaxis(chosen, 0, -1) if recipe.table.overlapping else chosen
-
-
-def labels_on_volume(classes: np.ndarray, grid: SliceGrid, recipe: Recipe, affine: np.ndarray) -> np.ndarray:
-    """Class indices (slices, rows, columns[, structures]) → label values (columns, rows, slices[, structures]).
-
-    Here the volume is whole for the first time, and post-processed.
-
-    Args:
-        affine: of the volume, 4x4.
-    """
-    if not recipe.table.overlapping:
-        classes = label_values(classes, recipe.table)
-    labels = np.ascontiguousarray(grid.turn_back(classes))
-    return postprocess(labels, recipe.table, recipe.postprocessing, voxel_ml(affine))
+    return np.moveaxis(chosen, 0, -1) if recipe.table.overlapping else label_values(chosen, recipe.table)
 
 
 def as_written(labels: Volume, table: LabelTable) -> Volume:
