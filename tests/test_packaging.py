@@ -13,7 +13,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 PROJECT = tomllib.loads(TEXT)["project"]
-DIRECT = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = [line for lines in PROJECT["optional-dependencies"].values() for line in lines if not line.startswith("unet[")]
+DIRECT = [*PROJECT["dependencies"], *EXTRAS]
 
 
 def plain(name: str) -> str:

@@ -14,9 +14,11 @@ from ..io.paths import existing
 from .recipe import Recipe, recipe_from_json
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from ..network.decide import Head
+    from ..network.ensemble import Ensemble
+    from ..network.unet import OriginalUNet
 
 FORMAT = 2  # the newest "unet" part of metadata.json that is read; what older versions would read wrongly raises it
 WEIGHTS = Path("models") / "model.safetensors"
@@ -59,7 +61,7 @@ class Bundle:
             raise UserError(f"the weights cannot be read ({error})", where=path, next="Build the bundle again.") from error
         return tensors
 
-    def load_network(self) -> nn.Module:
+    def load_network(self) -> OriginalUNet | Ensemble:
         """The network with its weights, in evaluation mode. Raises: UserError where they do not belong together."""
         return network_with(
             self.network,
@@ -125,19 +127,27 @@ def network_with(
     where: Path,
     members: int = 1,
     head: Head = "softmax",
-) -> nn.Module:
+) -> OriginalUNet | Ensemble:
     """A network of the catalogue with these weights, in evaluation mode.
 
     Args:
         members, head: several networks as one, whose probabilities are averaged; see `Ensemble`.
     Raises: UserError for an unknown network or setting, or weights of another network; it names `where`.
     """
+    import torch
+
     from ..network.catalogue import build_network
     from ..network.ensemble import build_ensemble
 
+    network: OriginalUNet | Ensemble
     try:
-        network = build_network(name, settings) if members == 1 else build_ensemble(name, settings, members=members, head=head)
-        network.load_state_dict(dict(weights))
+        with torch.device("meta"):  # without initial values: drawing them takes longer than reading the weights
+            if members == 1:
+                network = build_network(name, settings)
+            else:
+                network = build_ensemble(name, settings, members=members, head=head)
+        given = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
+        network.load_state_dict(given, assign=True)
     except UserError as error:
         raise UserError(error.what, where=where, next=error.next) from error
     except (TypeError, ValueError, RuntimeError) as error:

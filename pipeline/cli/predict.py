@@ -30,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slicer", action="store_true", help="also mask.seg.nrrd, a segmentation of 3D Slicer")
     parser.add_argument("--itksnap", action="store_true", help="also mask.labels.txt, label descriptions of ITK-SNAP")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier predictions of the same name")
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where the network runs")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where the network runs")
+    parser.add_argument(
+        "--runtime", default="auto", metavar="auto|torch|openvino|onnxruntime", help="what computes the network"
+    )
+    parser.add_argument("--precision", default="auto", metavar="auto|fp32|bf16", help="bf16 is faster where the CPU has it")
     parser.add_argument("--flips", action="store_true", help="average over mirror images, where the training had them")
     parser.add_argument("--tile", type=int, default=DEFAULT_TILE, metavar="PX", help="largest tile: memory, not the mask")
 
@@ -48,7 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
         pixel_size_mm=arguments.pixel_size,
         accept_irregular=arguments.accept_irregular,
     )
-    predictor = Predictor.from_bundle(arguments.bundle, device=arguments.device, tile=arguments.tile, flips=arguments.flips)
+    predictor = Predictor.from_bundle(
+        arguments.bundle,
+        device=arguments.device,
+        runtime=arguments.runtime,
+        precision=arguments.precision,
+        tile=arguments.tile,
+        flips=arguments.flips,
+    )
     failures = predict_all(predictor, arguments.inputs, order, done=_print)
     return 2 if failures else 0
 

@@ -65,7 +65,7 @@ def network_of(folder: RunFolder, weights: Mapping[str, torch.Tensor], recipe: R
     """The run's network with these weights, for slices of any size, on the device."""
     experiment = folder.experiment()
     settings = experiment.network_settings(recipe.table, recipe.image_channels)
-    whole = WholeSlice(network_with(experiment.network.name, settings, weights, where=folder.path))  # type: ignore[arg-type]
+    whole = WholeSlice(network_with(experiment.network.name, settings, weights, where=folder.path))
     network = mirrored(whole, recipe.flips, recipe.head) if flips else whole
     return network.to(DEVICE, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 

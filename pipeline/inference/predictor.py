@@ -20,6 +20,9 @@ from ..network.sizes import DEFAULT_TILE
 from ..network.tiling import WholeSlice
 from ..progress import bar
 from .prediction import Prediction, structure_volumes
+from .runtime.catalogue import started
+from .runtime.choose import choose
+from .runtime.converted import Converted
 from .segment import segment
 
 THICK = 2.0  # slice distance to pixel size from which slices across the acquired ones are coarse
@@ -30,24 +33,46 @@ class Predictor:
 
     Args:
         bundle: from `open_bundle`.
-        device: "auto" (CUDA where there is one), "cpu" or "cuda".
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "mps".
+        runtime: "torch", "openvino", "onnxruntime", or "auto": the fastest here that gives torch's answer.
+        precision: "fp32", "bf16", or "auto": bf16 where the processor has it and it is faster.
         tile: largest input side of the network in pixels: bounds the memory, does not change the mask.
         flips: average over the mirror images that the network was trained on: two or four times the time.
-    Raises: UserError for flips where it was trained without.
+    Raises: UserError for flips where it was trained without, or a runtime, precision or device that is not to be had here.
     """
 
-    def __init__(self, bundle: Bundle, *, device: str = "auto", tile: int = DEFAULT_TILE, flips: bool = False) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: str = "auto",
+        runtime: str = "auto",
+        precision: str = "auto",
+        tile: int = DEFAULT_TILE,
+        flips: bool = False,
+    ) -> None:
         self.bundle, recipe = bundle, bundle.recipe
         self.device = _device(device)
         self.flips = tuple(recipe.flips) if flips else ()
-        whole = WholeSlice(bundle.load_network(), tile=tile)  # type: ignore[arg-type]
-        network = mirrored(whole, recipe.flips, recipe.head) if flips else whole
-        self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        network = bundle.load_network()
+        self.choice = choose(network, digest=bundle.digest, device=self.device, runtime=runtime, precision=precision)
+        computing = started(self.choice.runtime, self.choice.precision, network, self.device, Converted(bundle.digest))
+        whole = WholeSlice(computing, tile=tile)
+        self.network = mirrored(whole, recipe.flips, recipe.head) if flips else whole
 
     @classmethod
-    def from_bundle(cls, path: Path | str, *, device: str = "auto", tile: int = DEFAULT_TILE, flips: bool = False) -> Predictor:
-        """Open a bundle folder. Raises: UserError where it is damaged or of a kind that this version cannot run."""
-        return cls(open_bundle(path), device=device, tile=tile, flips=flips)
+    def from_bundle(
+        cls,
+        path: Path | str,
+        *,
+        device: str = "auto",
+        runtime: str = "auto",
+        precision: str = "auto",
+        tile: int = DEFAULT_TILE,
+        flips: bool = False,
+    ) -> Predictor:
+        """Open a bundle folder. Raises: UserError as the class does, or where it is damaged or of an unknown kind."""
+        return cls(open_bundle(path), device=device, runtime=runtime, precision=precision, tile=tile, flips=flips)
 
     def predict(
         self,
@@ -99,7 +124,8 @@ class Predictor:
                 "unet": __version__,
                 "torch": str(torch.__version__),
                 "device": self.device.type,
-                "precision": "fp32",
+                "runtime": self.choice.runtime,
+                "precision": self.choice.precision,
                 "flips": " and ".join(self.flips) or "none",
             },
         )
@@ -133,8 +159,9 @@ def _sheared(image: Volume) -> tuple[Notice, ...]:
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no CUDA device here", where="--device", next="Use --device cpu.")
-    if name not in ("cpu", "cuda"):
-        raise UserError(f"'{name}' is not a device (one of: auto, cpu, cuda)", where="--device")
+    if name not in ("cpu", "cuda", "mps"):
+        raise UserError(f"'{name}' is not a device (one of: auto, cpu, cuda, mps)", where="--device")
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
+        kind = "CUDA device" if name == "cuda" else "Apple GPU"
+        raise UserError(f"there is no {kind} here", where="--device", next="Use --device cpu.")
     return torch.device(name)

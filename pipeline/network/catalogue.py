@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 
-from torch import nn
-
 from ..errors import UserError, nearest
+from .unet import OriginalUNet
 
 # name → module:class, loaded when chosen
 NETWORKS = {"original": ".unet:OriginalUNet"}
 
 
-def build_network(name: str, settings: Mapping[str, object]) -> nn.Module:
+def build_network(name: str, settings: Mapping[str, object]) -> OriginalUNet:
     """The network of this name with these settings. Raises: UserError for a name or setting that is not in the list."""
     if name not in NETWORKS:
         raise UserError(f"'{name}' is not a network{nearest(name, NETWORKS)}")
@@ -23,5 +22,5 @@ def build_network(name: str, settings: Mapping[str, object]) -> nn.Module:
     for key in settings:
         if key not in known:
             raise UserError(f"'{key}' is not a setting of the network '{name}'{nearest(key, known)}")
-    network: nn.Module = network_class(**settings)
+    network: OriginalUNet = network_class(**settings)
     return network

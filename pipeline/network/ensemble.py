@@ -13,7 +13,7 @@ from ..errors import UserError
 from .catalogue import build_network
 from .decide import Head
 from .mean_scores import mean_scores
-from .unet import OriginalUNet
+from .tiling import SizedNetwork
 
 MOST_MEMBERS = 64
 
@@ -27,9 +27,9 @@ class Ensemble(nn.Module):
     Shapes: as each member's.
     """
 
-    def __init__(self, members: Sequence[OriginalUNet], head: Head) -> None:
+    def __init__(self, members: Sequence[SizedNetwork], head: Head) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members = nn.ModuleList(members)  # type: ignore[arg-type]
         self.head = head
         self.design = members[0].design
         self.output = members[0].output
@@ -40,8 +40,8 @@ class Ensemble(nn.Module):
         return mean_scores((member(image) for member in self.members), self.head)
 
 
-def build_ensemble(name: str, settings: Mapping[str, object], *, members: int, head: Head) -> nn.Module:
+def build_ensemble(name: str, settings: Mapping[str, object], *, members: int, head: Head) -> Ensemble:
     """So many networks of this name with these settings as one. Raises: UserError as `build_network`, or for their number."""
     if not 1 <= members <= MOST_MEMBERS:
         raise UserError(f"an ensemble has 1 to {MOST_MEMBERS} members, not {members}")
-    return Ensemble([build_network(name, settings) for _ in range(members)], head)  # type: ignore[misc]
+    return Ensemble([build_network(name, settings) for _ in range(members)], head)

@@ -6,12 +6,23 @@ the image is mirrored at its border, and every tile starts at a multiple of the 
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .sizes import DEFAULT_TILE, input_side_for, output_side, reach
-from .unet import OriginalUNet
+from .sizes import DEFAULT_TILE, Design, input_side_for, output_side, reach
+from .unet import Output
+
+
+class SizedNetwork(Protocol):
+    """An `OriginalUNet`, several of them as one, or what computes the same by other means."""
+
+    design: Design
+    output: Output
+
+    def __call__(self, image: Tensor) -> Tensor: ...
 
 
 class WholeSlice(nn.Module):
@@ -25,7 +36,7 @@ class WholeSlice(nn.Module):
     Source: arXiv:1505.04597, figure 2.
     """
 
-    def __init__(self, network: OriginalUNet, *, tile: int = DEFAULT_TILE) -> None:
+    def __init__(self, network: SizedNetwork, *, tile: int = DEFAULT_TILE) -> None:
         super().__init__()
         self.network = network
         self.tile = tile
@@ -91,23 +102,27 @@ class WholeSlice(nn.Module):
         stride = self.network.design.stride
         padded = mirror(image, (0, -height % stride), (0, -width % stride))
         result = image.new_empty(image.shape[0], self.network.design.out_channels, *padded.shape[-2:])
-        for top, bottom in self._cuts(padded.shape[-2]):
-            for left, right in self._cuts(padded.shape[-1]):
-                above, before = max(0, top - self.context), max(0, left - self.context)
-                tile = padded[..., above : bottom + self.context, before : right + self.context]
-                scores = self.network(tile)
+        for top, bottom, above, below in self._cuts(padded.shape[-2]):
+            for left, right, before, behind in self._cuts(padded.shape[-1]):
+                scores = self.network(padded[..., above:below, before:behind])
                 result[..., top:bottom, left:right] = scores[..., top - above : bottom - above, left - before : right - before]
         return result[..., :height, :width]
 
-    def _cuts(self, side: int) -> list[tuple[int, int]]:
-        """Where the padded side (a multiple of the stride) is cut, so that core and context fit into one tile."""
+    def _cuts(self, side: int) -> list[tuple[int, int, int, int]]:
+        """Where the padded side (a multiple of the stride) is cut: first and last pixel of each core, and of its tile.
+
+        A tile is its core and context on both sides, moved into the image at its ends: all are of one size, for which a runtime
+        prepares itself once.
+        """
         if side <= self.tile:
-            return [(0, side)]
+            return [(0, side, 0, side)]
         stride = self.network.design.stride
         largest = (self.tile - 2 * self.context) // stride * stride
         count = -(-side // largest)
         core = -(-side // (count * stride)) * stride
-        return [(start, min(side, start + core)) for start in range(0, side, core)]
+        whole = min(side, core + 2 * self.context)
+        starts = [(start, min(max(0, start - self.context), side - whole)) for start in range(0, side, core)]
+        return [(start, min(side, start + core), above, above + whole) for start, above in starts]
 
 
 def mirror(image: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
@@ -131,7 +146,7 @@ def _mirrored_indices(side: int, before: int, after: int) -> Tensor:
     return torch.where(index < side, index, period - index)
 
 
-def _smallest_tile(network: OriginalUNet) -> int:
+def _smallest_tile(network: SizedNetwork) -> int:
     design = network.design
     if design.padding == "valid":
         return design.smallest_side

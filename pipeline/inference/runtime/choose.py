@@ -1,0 +1,171 @@
+"""Which runtime and precision serve a bundle on this machine: the fastest of those that give the answer of torch in fp32.
+
+Tried once on a small image, and remembered for the bundle, the processor and the versions installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...cores import usable_cores
+from ...errors import UserError
+from ...io.paths import write_text
+from ...network.ensemble import Ensemble
+from ...network.precision import Precision, has_native_bf16
+from ...network.sizes import Design, flops, input_side_for
+from ...network.tiling import SizedNetwork
+from ...network.unet import OriginalUNet
+from .catalogue import RUNTIMES, check, lacks, started
+from .converted import Converted, cache_folder
+
+CHOICE_FORMAT = 1
+OUTPUT_PX = 256  # of the image that is tried: the work of a slice without its cost
+SMALL_FLOPS = 2e9  # for such an image: of a network so small, loading another library takes longer than a series saves
+RUNS = 3  # the fastest counts; the first sets things up
+# Root of the mean squared difference from torch's fp32 scores, in standard deviations of these. Rounding to bfloat16 in some
+# twenty layers gives 0.005 to 0.02, another order of sums in fp32 below 1e-5; a wrong result gives about 1.
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 0.05}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What computes the network."""
+
+    runtime: str
+    precision: Precision
+
+
+def choose(
+    network: OriginalUNet | Ensemble, *, digest: str, device: torch.device, runtime: str = "auto", precision: str = "auto"
+) -> Choice:
+    """The runtime and precision, where the caller leaves them open.
+
+    Args:
+        network: an `OriginalUNet` or an `Ensemble`, in evaluation mode.
+        digest: of the bundle.
+        runtime, precision: "auto", or what it must be.
+    Raises: UserError where what is asked for is not installed, not possible here, or gives another answer.
+    """
+    check(runtime, precision, device)
+    candidates = list(_candidates(runtime, precision, device))
+    reference = Choice(runtime="torch", precision="fp32")
+    small = flops(network.design, _side(network.design)) < SMALL_FLOPS
+    if candidates == [reference] or (small and reference in candidates):
+        return reference
+    file = _file(digest, device, candidates)
+    choice = _remembered(file, candidates)
+    if choice is None:
+        found = _tried(network, candidates, digest, device)
+        proven = {one: facts["s"] for one, facts in found.items() if facts["difference"] <= TOLERANCE[one.precision]}
+        if not proven:
+            what = f"on this machine, {candidates[0].runtime} does not give the answer of torch in fp32"
+            raise UserError(what, where="--runtime", next="Use --runtime torch --precision fp32.")
+        choice = min(proven, key=lambda one: proven[one])
+        _remember(file, choice, found)
+    return choice
+
+
+def _candidates(runtime: str, precision: str, device: torch.device) -> Iterator[Choice]:
+    """All that the caller allows and this machine can do; fp32 by torch first."""
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")
+    for name, kind in product(RUNTIMES, precisions):
+        row = RUNTIMES[name]
+        if runtime not in ("auto", name) or precision not in ("auto", kind):
+            continue
+        possible = device.type in row.devices and kind in row.precisions and not lacks(name)
+        if possible and (kind == "fp32" or has_native_bf16(device.type)):
+            yield Choice(runtime=name, precision=kind)
+
+
+def _side(design: Design) -> int:
+    return input_side_for(design, OUTPUT_PX)
+
+
+def _tried(
+    network: OriginalUNet | Ensemble, candidates: list[Choice], digest: str, device: torch.device
+) -> dict[Choice, dict[str, float]]:
+    """Candidate → seconds ("s"), and how far its scores are from torch's in fp32 ("difference")."""
+    side = _side(network.design)
+    image = torch.randn(1, network.design.in_channels, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    converted, found = Converted(digest), {}
+    with torch.inference_mode():
+        reference, _ = _answer(network.to(device), image)
+        for one in candidates:
+            try:
+                computing = started(one.runtime, one.precision, network, device, converted)
+                scores, took_s = _answer(computing, image)
+            except (RuntimeError, ImportError, OSError, NotImplementedError):  # a library that does not run here is no choice
+                continue
+            difference = (scores - reference).square().mean().sqrt() / reference.std()
+            found[one] = {"s": took_s, "difference": float(difference)}
+    return found
+
+
+def _answer(network: SizedNetwork, image: Tensor) -> tuple[Tensor, float]:
+    """The scores, and the seconds of the fastest of a few runs."""
+    took_s = float("inf")
+    for _ in range(RUNS):
+        began = time.perf_counter()
+        scores: Tensor = network(image).cpu()
+        took_s = min(took_s, time.perf_counter() - began)
+    return scores, took_s
+
+
+def _file(digest: str, device: torch.device, candidates: list[Choice]) -> Path:
+    here = {
+        "format": CHOICE_FORMAT,
+        "bundle": digest,
+        "processor": _processor(device),
+        "cores": usable_cores(),
+        "versions": {package: _version(package) for package in ("torch", "openvino", "onnxruntime")},
+        "candidates": [asdict(one) for one in candidates],
+    }
+    key = hashlib.sha256(json.dumps(here, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / f"choice-{key[:32]}.json"
+
+
+def _processor(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name())
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _remembered(file: Path, candidates: list[Choice]) -> Choice | None:
+    try:
+        choice = Choice(**json.loads(file.read_text(encoding="utf-8"))["choice"])
+    except (OSError, ValueError, TypeError, KeyError):  # none yet, or a damaged one
+        return None
+    return choice if choice in candidates else None
+
+
+def _remember(file: Path, choice: Choice, found: dict[Choice, dict[str, float]]) -> None:
+    facts: dict[str, Any] = {
+        "choice": asdict(choice),
+        "tried": [{**asdict(one), **facts} for one, facts in found.items()],
+    }
+    with suppress(OSError):  # whoever may not write tries again the next time
+        write_text(file, json.dumps(facts, indent=1) + "\n")

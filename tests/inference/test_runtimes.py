@@ -1,0 +1,199 @@
+"""Every runtime gives torch's answer, for every kind of network and size; what is not to be had is refused in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made_runs import make_bundle
+
+from pipeline.bundle.bundle import open_bundle
+from pipeline.errors import UserError
+from pipeline.inference.predictor import Predictor
+from pipeline.inference.runtime.catalogue import RUNTIMES, started
+from pipeline.inference.runtime.choose import SMALL_FLOPS, TOLERANCE, Choice, choose
+from pipeline.inference.runtime.converted import Converted
+from pipeline.io.volume import Volume
+from pipeline.network.ensemble import Ensemble
+from pipeline.network.folded import folded
+from pipeline.network.sizes import flops
+from pipeline.network.tiling import WholeSlice
+from pipeline.network.unet import OriginalUNet
+
+CPU = torch.device("cpu")
+OTHERS = [name for name in RUNTIMES if name != "torch"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("UNET_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def network(seed: int = 0, **settings: Any) -> OriginalUNet:
+    """As after a training: batch normalisation has seen something."""
+    torch.manual_seed(seed)
+    made = OriginalUNet(3, 4, **({"width": 4, "depth": 2} | settings))
+    for layer in made.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(layer.running_mean)
+            torch.nn.init.uniform_(layer.running_var, 0.01, 3)
+            torch.nn.init.normal_(layer.weight)
+            torch.nn.init.normal_(layer.bias)
+    return made.eval()
+
+
+def answers_differ_by(one: torch.Tensor, other: torch.Tensor) -> float:
+    assert one.shape == other.shape
+    assert one.dtype == other.dtype == torch.float32
+    return float((one - other).abs().max() / other.std())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("normalization", ["none", "batch"])
+@pytest.mark.parametrize(("padding", "output"), [("valid", "centre"), ("valid", "rescale"), ("same", "centre")])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_each_runtime_answers_as_torch_does(name, normalization, padding, output, depth):
+    net = network(normalization=normalization, padding=padding, output=output, depth=depth)
+    other = started(name, "fp32", net, CPU, Converted("0" * 64))
+    with torch.inference_mode():
+        for more in ((0, 0), (8, 24), (0, 0)):  # another size, and back
+            image = torch.randn(1, 3, *(net.design.smallest_side + 16 + side for side in more))
+            assert answers_differ_by(other(image), net(image)) < 1e-4
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_images_of_any_size_go_through_tiles_of_it(name):
+    net = network(padding="same")
+    whole = WholeSlice(net)
+    tiled = WholeSlice(started(name, "fp32", net, CPU, Converted("0" * 64)), tile=60)
+    image = torch.randn(2, 3, 131, 77)
+    with torch.inference_mode():
+        assert answers_differ_by(tiled(image), whole(image)) < 1e-4
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_members_of_an_ensemble_are_converted_one_by_one(name):
+    both = Ensemble([network(seed, normalization="batch") for seed in (1, 2)], "softmax").eval()
+    image = torch.randn(1, 3, 60, 60)
+    with torch.inference_mode():
+        other = started(name, "fp32", both, CPU, Converted("0" * 64))
+        assert answers_differ_by(other(image), both(image)) < 1e-4
+
+
+def test_batch_normalisation_goes_into_the_weights():
+    net = network(normalization="batch", dropout=0.5, padding="same")
+    plain = folded(net)
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in plain.modules())
+    image = torch.randn(2, 3, 32, 48)
+    with torch.inference_mode():
+        assert answers_differ_by(plain(image), net(image)) < 1e-4
+
+
+def test_bfloat16_differs_by_its_rounding():
+    """Also where it is emulated: 8 bits of each number are kept, through 11 layers."""
+    net = network(normalization="batch", padding="same")
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        half = started("torch", "bf16", net, CPU, Converted("0" * 64))(image)
+        reference = net(image)
+    difference = float((half - reference).square().mean().sqrt() / reference.std())
+    assert 1e-5 < difference < TOLERANCE["bf16"]
+
+
+def test_the_converted_network_is_kept_and_shared(cache):
+    net, converted = network(), Converted("a" * 64)
+    first = converted.of(net)()
+    (kept,) = cache.iterdir()
+    other_network = network(seed=9)  # is not asked: the bundle's digest says that it is the same
+    assert converted.of(other_network)() == first
+    assert Converted("b" * 64).of(other_network)() != first
+    kept.write_bytes(first[:-1] + b"?")  # damaged
+    assert converted.of(net)() == first
+    assert [path for path in cache.iterdir() if path.name.startswith("a")] == [kept]
+    assert kept.read_bytes() == first
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("UNET_CACHE", str(tmp_path / "file" / "cache"))
+    net, image = network(), torch.randn(1, 3, 60, 60)
+    with torch.inference_mode():
+        other = started("onnxruntime", "fp32", net, CPU, Converted("a" * 64))
+        assert answers_differ_by(other(image), net(image)) < 1e-4
+    assert isinstance(choose(wide(), digest="a" * 64, device=CPU), Choice)
+
+
+def wide() -> OriginalUNet:
+    """Large enough for a search."""
+    net = network(width=16, depth=3)
+    assert flops(net.design, 300) > SMALL_FLOPS
+    return net
+
+
+def test_the_fastest_that_is_right_is_chosen_once_and_remembered(cache):
+    net = wide()
+    choice = choose(net, digest="a" * 64, device=CPU)
+    (file,) = cache.glob("choice-*.json")
+    told = json.loads(file.read_text())
+    tried = {(row["runtime"], row["precision"]): row for row in told["tried"]}
+    right = {key: row for key, row in tried.items() if row["difference"] <= TOLERANCE[key[1]]}
+    assert (choice.runtime, choice.precision) == min(right, key=lambda key: right[key]["s"])
+    assert {name for name, _ in tried} == set(RUNTIMES)
+    slowest = max(tried, key=lambda key: tried[key]["s"])
+    told["choice"] = {"runtime": slowest[0], "precision": slowest[1]}  # to see that the file decides
+    file.write_text(json.dumps(told))
+    assert choose(net, digest="a" * 64, device=CPU) == Choice(runtime=slowest[0], precision=slowest[1])
+    file.write_text("{")  # a damaged one does not
+    assert isinstance(choose(net, digest="a" * 64, device=CPU), Choice)
+
+
+def test_a_wrong_answer_is_never_chosen():
+    """The others are given the graph of another network by a cache that somebody else filled."""
+    net = wide()
+    Converted("a" * 64).of(network(seed=5, width=16, depth=3))()
+    assert choose(net, digest="a" * 64, device=CPU).runtime == "torch"
+    for name in OTHERS:
+        with pytest.raises(UserError, match=f"{name} does not give the answer of torch in fp32. Use --runtime torch"):
+            choose(net, digest="a" * 64, device=CPU, runtime=name)
+
+
+def test_a_small_network_is_left_to_torch(cache):
+    assert choose(network(), digest="a" * 64, device=CPU) == Choice(runtime="torch", precision="fp32")
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("name", list(RUNTIMES))
+def test_the_predictor_says_what_computed_the_mask(name, tmp_path):
+    bundle = make_bundle(tmp_path, network={"padding": "valid"})
+    image = Volume(array=np.random.default_rng(0).normal(0, 1, (41, 37, 3)).astype(np.float32), affine=np.eye(4))
+    found = Predictor(open_bundle(bundle.path), runtime=name, precision="fp32").predict(image)
+    assert (found.provenance["runtime"], found.provenance["precision"]) == (name, "fp32")
+    reference = Predictor(bundle).predict(image)
+    assert np.mean(found.labels.array == reference.labels.array) > 0.999
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"runtime": "openvin"}, r"--runtime: 'openvin' is not a runtime \(did you mean openvino\?\)"),
+        ({"precision": "fp16"}, r"--precision: 'fp16' is not a precision"),
+        (
+            {"runtime": "onnxruntime", "precision": "bf16"},
+            r"onnxruntime computes fp32, not bf16\. Use --runtime torch or openvino",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(settings, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        Predictor(make_bundle(tmp_path), **settings)
+
+
+def test_a_runtime_that_is_not_installed_is_named_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.inference.runtime.catalogue.find_spec", lambda package: None)
+    with pytest.raises(UserError, match=r"openvino is not installed\. Type: pip install 'unet\[openvino\]'"):
+        Predictor(make_bundle(tmp_path), runtime="openvino")
