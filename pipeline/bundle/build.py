@@ -41,6 +41,7 @@ RUNTIME_FILES = (
     "bundle/__init__.py",
     "bundle/recipe.py",
     "inference/__init__.py",
+    "inference/body.py",
     "inference/segment.py",
     "inference/monai_transforms.py",
 )

@@ -26,6 +26,7 @@ class Recipe:
     modality: str = ""  # of the training data; "" where it is not known
     postprocessing: postprocess.Postprocessing = field(default_factory=dict)  # chosen on the validation cases; part of the mask
     temperature: float = 1.0  # scores are divided by it before they become probabilities; no mask depends on it
+    body_box: bool = False  # CT: what lies outside the body is background without being looked at
     flips: Flips = field(default_factory=dict)  # mirror images that the network saw in training: whoever asks may average them
 
     def to_json(self) -> dict[str, Any]:
@@ -33,6 +34,7 @@ class Recipe:
         later = {
             "postprocessing": postprocess.to_json(self.postprocessing),
             "temperature": None if self.temperature == 1 else self.temperature,
+            "body_box": self.body_box,
             "flips": {axis: [list(pair) for pair in pairs] for axis, pairs in self.flips.items()},
         }
         return {
@@ -63,6 +65,7 @@ def recipe_from_json(data: Mapping[str, Any], *, where: str) -> Recipe:
             modality=str(data["modality"]),
             postprocessing=postprocess.from_json(data.get("postprocessing", {}), table),
             temperature=_positive(float(data.get("temperature", 1.0))),
+            body_box=_true_or_false(data.get("body_box", False)),
             flips=_flips(data.get("flips", {}), table),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -77,6 +80,12 @@ def _positive(temperature: float) -> float:
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature is {temperature}")
     return temperature
+
+
+def _true_or_false(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"body_box is {value!r}")
+    return value
 
 
 def _flips(data: Mapping[str, Any], table: LabelTable) -> dict[str, tuple[tuple[int, int], ...]]:

@@ -23,7 +23,8 @@ from ..io.geometry import voxel_ml
 from ..io.nifti import write_nifti
 from ..io.paths import existing
 from ..io.volume import Source, Volume
-from .segment import as_written, check_fits, empty_labels, labels_of_slice
+from .body import Box
+from .segment import as_written, box_of, check_fits, empty_labels, labels_of_slice, on_source_pixels
 
 ENDINGS = (".nii", ".nii.gz", ".png", ".tif", ".tiff", ".zip")
 
@@ -57,9 +58,12 @@ class ToSlicesd(MapTransform):  # type: ignore[misc]
         )
         check_fits(volume, self.recipe)
         settings = self.recipe.preprocessing
-        slices = to_slices(volume, slice_grid(volume.shape, volume.affine, settings), settings)
+        grid = slice_grid(volume.shape, volume.affine, settings)
+        slices = to_slices(volume, grid, settings)
         joined = np.stack([with_neighbours(slices, i, settings.neighbours) for i in range(len(slices))], axis=-1)
         meta = {**meta, "volume_shape": np.array(volume.shape), "volume_affine": volume.affine}
+        box = box_of(volume, grid, self.recipe)
+        meta["box"] = np.array((box.slices, box.rows, box.columns))
         return MetaTensor(torch.from_numpy(np.ascontiguousarray(joined)), meta=meta)
 
 
@@ -68,7 +72,7 @@ class ToLabelsd(MapTransform):  # type: ignore[misc]
 
     Args:
         recipe: the bundle's, as plain types.
-        image_key: where `ToSlicesd` left the volume's shape and affine.
+        image_key: where `ToSlicesd` left the volume's shape and affine, and where the body lies.
     """
 
     def __init__(self, keys: Hashable, recipe: Mapping[str, Any], image_key: Hashable = "image") -> None:
@@ -82,19 +86,22 @@ class ToLabelsd(MapTransform):  # type: ignore[misc]
         affine = np.asarray(meta["volume_affine"], dtype=np.float64)
         columns, rows, slices = (int(n) for n in np.asarray(meta["volume_shape"]))
         grid = slice_grid((columns, rows, slices), affine, self.recipe.preprocessing)
+        spans = [(int(first), int(last)) for first, last in np.asarray(meta["box"])]
+        box = Box(slices=spans[0], rows=spans[1], columns=spans[2])
         for key in self.keys:
-            labels = _labels(torch.as_tensor(result[key]), grid, self.recipe, affine)
+            labels = _labels(torch.as_tensor(result[key]), grid, box, self.recipe, affine)
             kept = {"short_name": meta["short_name"]}
             result[key] = MetaTensor(torch.from_numpy(labels), affine=torch.from_numpy(affine), meta=kept)
         return result
 
 
-def _labels(scores: torch.Tensor, grid: SliceGrid, recipe: Recipe, affine: np.ndarray) -> np.ndarray:
+def _labels(scores: torch.Tensor, grid: SliceGrid, box: Box, recipe: Recipe, affine: np.ndarray) -> np.ndarray:
     labels = empty_labels(grid, recipe)
     turned = grid.turn(labels)
-    for index in range(grid.slices):
+    for index in range(*box.slices):
         # contiguous, as the predictor has it: the decision must not depend on how the scores lie in memory
-        turned[index] = labels_of_slice(scores[None, ..., index].contiguous(), grid, recipe)
+        on_source = on_source_pixels(scores[None, ..., index].contiguous(), grid)
+        turned[(index, *box.in_plane)] = labels_of_slice(on_source[(..., *box.in_plane)], recipe)
     return np.ascontiguousarray(postprocess(labels, recipe.table, recipe.postprocessing, voxel_ml(affine)))
 
 

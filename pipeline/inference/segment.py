@@ -6,6 +6,7 @@ Memory beside the volume: the label map, and what one slice takes; never the flo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..io.regrid import orthogonal
 from ..io.volume import Volume
 from ..labels import LabelTable
 from ..network.decide import decide
+from .body import Box, body_box
 
 Bar = Callable[[Iterable[int]], Iterable[int]]
 
@@ -38,13 +40,60 @@ def segment(network: nn.Module, volume: Volume, recipe: Recipe, *, device: torch
     check_fits(volume, recipe)
     grid = slice_grid(volume.shape, volume.affine, recipe.preprocessing)
     slices = SliceStream(volume, grid, recipe.preprocessing)
+    box = box_of(volume, grid, recipe)
     labels = empty_labels(grid, recipe)
     turned = grid.turn(labels)
     with torch.inference_mode():
-        for index in bar(range(grid.slices)):
-            scores = network(torch.from_numpy(slices[index])[None].to(device))
-            turned[index] = labels_of_slice(scores, grid, recipe)
+        for index in bar(range(*box.slices)):
+            image = torch.from_numpy(slices[index])[None].to(device)
+            turned[(index, *box.in_plane)] = labels_of_slice(scores_within(network, image, grid, box), recipe)
     return postprocess(labels, recipe.table, recipe.postprocessing, voxel_ml(volume.affine))
+
+
+def box_of(volume: Volume, grid: SliceGrid, recipe: Recipe) -> Box:
+    """The part of the slices that is segmented: the body of a CT where the bundle says so, else everything."""
+    body = body_box(volume, grid) if recipe.body_box and "CT" in (volume.modality, recipe.modality) else None
+    return body or Box(slices=(0, grid.slices), rows=(0, grid.source_rows), columns=(0, grid.source_columns))
+
+
+def scores_within(network: nn.Module, image: Tensor, grid: SliceGrid, box: Box) -> Tensor:
+    """Scores of the box in one slice, on the source's pixels: those of the whole slice, cut, but at the cost of the box.
+
+    Args:
+        image: (1, C, rows, columns) as the network sees it.
+    Returns: (1, K, rows of the box, columns of the box).
+    """
+    if not grid.resampled:
+        return network(image, (box.rows, box.columns))  # type: ignore[no-any-return]
+    rows, columns = (
+        _on_network(span, source, sees)
+        for span, source, sees in (
+            (box.rows, grid.source_rows, grid.rows),
+            (box.columns, grid.source_columns, grid.columns),
+        )
+    )
+    scores = network(image, (rows, columns))
+    # on the whole slice again, so that each pixel is mixed from the same neighbours as without a box
+    around = (columns[0], grid.columns - columns[1], rows[0], grid.rows - rows[1])
+    whole = nn.functional.pad(scores, around, mode="replicate") if any(around) else scores
+    return on_source_pixels(whole, grid)[(..., *box.in_plane)]
+
+
+def on_source_pixels(scores: Tensor, grid: SliceGrid) -> Tensor:
+    """Scores of a whole slice (1, K, rows, columns) on the network's pixels → on the source's.
+
+    Before any decision: an outline decided on coarse pixels would have their steps.
+    """
+    if not grid.resampled:
+        return scores
+    size = (grid.source_rows, grid.source_columns)
+    return nn.functional.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+
+
+def _on_network(span: tuple[int, int], source: int, sees: int) -> tuple[int, int]:
+    """The network's pixels that bilinear resampling takes for these of the source."""
+    scale = sees / source
+    return max(0, math.floor((span[0] + 0.5) * scale - 0.5)), min(sees, math.ceil((span[1] - 0.5) * scale + 0.5) + 1)
 
 
 def check_fits(volume: Volume, recipe: Recipe) -> None:
@@ -74,24 +123,22 @@ def check_fits(volume: Volume, recipe: Recipe) -> None:
 
 
 def empty_labels(grid: SliceGrid, recipe: Recipe) -> np.ndarray:
-    """Room for the label values of the volume, each slice of the network in one piece of memory.
+    """The labels of a volume in which nothing is found yet, each slice of the network in one piece of memory.
 
-    Returns: (columns, rows, slices[, structures]) uint8 of 0, a view of (slices, rows, columns[, structures]).
+    Returns: (columns, rows, slices[, structures]) uint8 of the background, a view of (slices, rows, columns[, structures]).
     """
     structures = (len(recipe.table.structures),) if recipe.table.overlapping else ()
-    return grid.turn_back(np.zeros((grid.slices, grid.source_rows, grid.source_columns, *structures), dtype=np.uint8))
+    background = 0 if recipe.table.overlapping else recipe.table.background
+    return grid.turn_back(
+        np.full((grid.slices, grid.source_rows, grid.source_columns, *structures), background, dtype=np.uint8)
+    )
 
 
-def labels_of_slice(scores: Tensor, grid: SliceGrid, recipe: Recipe) -> np.ndarray:
-    """Scores of one slice (1, K, rows, columns) on the network's pixels → label values on the source's.
-
-    The scores are resampled before the decision: an outline decided on coarse pixels would have their steps.
+def labels_of_slice(scores: Tensor, recipe: Recipe) -> np.ndarray:
+    """Scores of one slice, or of a box in it, (1, K, rows, columns) → label values of these pixels.
 
     Returns: uint8 (rows, columns), or (rows, columns, structures) of 0 and 1 where structures overlap; as `grid.turn` has them.
     """
-    if grid.resampled:
-        size = (grid.source_rows, grid.source_columns)
-        scores = nn.functional.interpolate(scores, size=size, mode="bilinear", align_corners=False)
     chosen = decide(scores, recipe.head, overlapping=recipe.table.overlapping)[0].cpu().numpy()
     return np.moveaxis(chosen, 0, -1) if recipe.table.overlapping else label_values(chosen, recipe.table)
 

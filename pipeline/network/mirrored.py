@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .decide import Head
 from .mean_scores import mean_scores
+from .tiling import Window
 
 # axis of a slice along which it is mirrored ("rows" or "columns") → places in the label table that change names in the mirror
 Flips = Mapping[str, Sequence[tuple[int, int]]]
@@ -37,13 +38,15 @@ class Mirrored(nn.Module):
         self.images = [[axis for axis in some if axis] for some in product(*axes)]
         self.flips = {axis: [tuple(pair) for pair in pairs] for axis, pairs in flips.items()}
 
-    def forward(self, image: Tensor) -> Tensor:
-        return mean_scores((self._scores(image, axes) for axes in self.images), self.head)
+    def forward(self, image: Tensor, window: Window | None = None) -> Tensor:
+        """Of a window, if one is given: that part of the whole image's."""
+        return mean_scores((self._scores(image, axes, window) for axes in self.images), self.head)
 
-    def _scores(self, image: Tensor, axes: Sequence[str]) -> Tensor:
+    def _scores(self, image: Tensor, axes: Sequence[str], window: Window | None) -> Tensor:
         """Of the image mirrored along these axes, turned back, with the structures under their own names."""
         dimensions = [DIMENSIONS[axis] for axis in axes]
-        scores: Tensor = self.network(torch.flip(image, dimensions) if axes else image)
+        turned = torch.flip(image, dimensions) if axes else image
+        scores: Tensor = self.network(turned) if window is None else self.network(turned, _in_mirror(window, image, axes))
         if not axes:
             return scores
         order = list(range(scores.shape[1]))
@@ -52,6 +55,15 @@ class Mirrored(nn.Module):
             for one, other in self.flips[axis]:
                 order[one + first], order[other + first] = order[other + first], order[one + first]
         return torch.flip(scores[:, order], dimensions)
+
+
+def _in_mirror(window: Window, image: Tensor, axes: Sequence[str]) -> Window:
+    """Where the window lies in the image mirrored along these axes."""
+    rows, columns = (
+        (length - last, length - first) if axis in axes else (first, last)
+        for axis, length, (first, last) in zip(("rows", "columns"), image.shape[-2:], window, strict=True)
+    )
+    return rows, columns
 
 
 def mirrored(network: nn.Module, flips: Flips, head: Head) -> Mirrored:

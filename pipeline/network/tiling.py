@@ -6,7 +6,7 @@ the image is mirrored at its border, and every tile starts at a multiple of the 
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .sizes import DEFAULT_TILE, Design, input_side_for, output_side, reach
 from .unet import Output
+
+Span = tuple[int, int]  # first pixel, and the one behind the last
+Window = tuple[Span, Span]  # rows, columns
 
 
 class SizedNetwork(Protocol):
@@ -48,37 +51,45 @@ class WholeSlice(nn.Module):
         # as wide as a pixel can see, rounded up to the stride so that the pooling phase stays.
         self.context = design.border if design.padding == "valid" else -(-reach(design) // design.stride) * design.stride
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, window: Window | None = None) -> Tensor:
+        """The scores of the image, or of a window of it: that part of the whole image's, at the window's own cost."""
+        height, width = image.shape[-2:]
+        rows, columns = window or ((0, height), (0, width))
         if self.network.output == "rescale":
-            return self._rescaled(image)
+            return self._rescaled(image)[..., slice(*rows), slice(*columns)]
         if self.network.design.padding == "valid":
-            return self._valid(image)
-        return self._same(image)
+            return self._valid(image, rows, columns)
+        return self._same(image, rows, columns)
 
     def _rescaled(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
         design = self.network.design
         sides = [max(design.smallest_side, side + -(side - design.smallest_side) % design.stride) for side in (height, width)]
         padded = mirror(image, (0, sides[0] - height), (0, sides[1] - width))
-        return self.network(padded)[..., :height, :width]  # type: ignore[no-any-return]
+        return self.network(padded)[..., :height, :width]
 
-    def _valid(self, image: Tensor) -> Tensor:
-        height, width = image.shape[-2:]
+    def _valid(self, image: Tensor, rows: Span, columns: Span) -> Tensor:
+        # the grid of tiles starts at a multiple of the stride, so that the pooling phase is the whole image's
+        top, left = (first // self.network.design.stride * self.network.design.stride for first, _ in (rows, columns))
+        height, width = rows[1] - top, columns[1] - left
         (step_h, out_h), (step_w, out_w) = (self._step_and_output(side) for side in (height, width))
-        tops, lefts = range(0, max(1, height - out_h + step_h), step_h), range(0, max(1, width - out_w + step_w), step_w)
+        downs, acrosses = (
+            range(0, max(1, height - out_h + step_h), step_h),
+            range(0, max(1, width - out_w + step_w), step_w),
+        )
         border = self.context
         padded = mirror(
             image,
-            (border, border + tops[-1] + out_h - height),
-            (border, border + lefts[-1] + out_w - width),
+            (border - top, top + downs[-1] + out_h + border - image.shape[-2]),
+            (border - left, left + acrosses[-1] + out_w + border - image.shape[-1]),
         )
         result = image.new_empty(image.shape[0], self.network.design.out_channels, height, width)
-        for top in tops:
-            for left in lefts:
-                tile = padded[..., top : top + out_h + 2 * border, left : left + out_w + 2 * border]
-                target = result[..., top : top + out_h, left : left + out_w]
+        for down in downs:
+            for across in acrosses:
+                tile = padded[..., down : down + out_h + 2 * border, across : across + out_w + 2 * border]
+                target = result[..., down : down + out_h, across : across + out_w]
                 target.copy_(self.network(tile)[..., : target.shape[-2], : target.shape[-1]])
-        return result
+        return result[..., rows[0] - top :, columns[0] - left :]
 
     def _step_and_output(self, side: int) -> tuple[int, int]:
         """Step between tiles and output side of one tile: the fewest tiles, all of one size, none larger than `tile`.
@@ -97,39 +108,56 @@ class WholeSlice(nn.Module):
         step = -(-(side - rest) // (count * design.stride)) * design.stride
         return step, max(step + rest, output_side(design, design.smallest_side))
 
-    def _same(self, image: Tensor) -> Tensor:
-        height, width = image.shape[-2:]
+    def _same(self, image: Tensor, rows: Span, columns: Span) -> Tensor:
         stride = self.network.design.stride
-        padded = mirror(image, (0, -height % stride), (0, -width % stride))
-        result = image.new_empty(image.shape[0], self.network.design.out_channels, *padded.shape[-2:])
-        for top, bottom, above, below in self._cuts(padded.shape[-2]):
-            for left, right, before, behind in self._cuts(padded.shape[-1]):
-                scores = self.network(padded[..., above:below, before:behind])
-                result[..., top:bottom, left:right] = scores[..., top - above : bottom - above, left - before : right - before]
-        return result[..., :height, :width]
+        padded = mirror(image, (0, -image.shape[-2] % stride), (0, -image.shape[-1] % stride))
+        (top, down), (left, across) = (
+            self._cuts(side, span) for side, span in zip(padded.shape[-2:], (rows, columns), strict=True)
+        )
+        result = image.new_empty(image.shape[0], self.network.design.out_channels, down[-1].last - top, across[-1].last - left)
+        for d in down:
+            for a in across:
+                scores = self.network(padded[..., d.before : d.behind, a.before : a.behind])
+                core = scores[..., d.first - d.before : d.last - d.before, a.first - a.before : a.last - a.before]
+                result[..., d.first - top : d.last - top, a.first - left : a.last - left] = core
+        return result[..., rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left]
 
-    def _cuts(self, side: int) -> list[tuple[int, int, int, int]]:
-        """Where the padded side (a multiple of the stride) is cut: first and last pixel of each core, and of its tile.
+    def _cuts(self, side: int, span: Span) -> tuple[int, list[_Cut]]:
+        """Where a span of the padded side is cut. Returns: where the first core begins, and the cuts.
 
         A tile is its core and context on both sides, moved into the image at its ends: all are of one size, for which a runtime
         prepares itself once.
         """
-        if side <= self.tile:
-            return [(0, side, 0, side)]
         stride = self.network.design.stride
-        largest = (self.tile - 2 * self.context) // stride * stride
-        count = -(-side // largest)
-        core = -(-side // (count * stride)) * stride
+        first, last = span[0] // stride * stride, -(-span[1] // stride) * stride
+        if last - first + 2 * self.context <= self.tile or side <= self.tile:
+            core = last - first
+        else:
+            largest = (self.tile - 2 * self.context) // stride * stride
+            count = -(-(last - first) // largest)
+            core = -(-(last - first) // (count * stride)) * stride
         whole = min(side, core + 2 * self.context)
-        starts = [(start, min(max(0, start - self.context), side - whole)) for start in range(0, side, core)]
-        return [(start, min(side, start + core), above, above + whole) for start, above in starts]
+        cuts = []
+        for start in range(first, last, core):
+            before = min(max(0, start - self.context), side - whole)
+            cuts.append(_Cut(start, min(last, start + core), before, before + whole))
+        return first, cuts
+
+
+class _Cut(NamedTuple):
+    """Along one side, in pixels of the padded image: from where to where scores are taken, and the tile goes."""
+
+    first: int
+    last: int
+    before: int
+    behind: int
 
 
 def mirror(image: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
     """(B, C, H, W) continued by mirroring at the border pixels, which are not repeated; as many reflections as it takes.
 
     Args:
-        rows, columns: pixels to add before and after.
+        rows, columns: pixels to add before and after; fewer than none are cut off.
     """
     if not any((*rows, *columns)):
         return image

@@ -122,3 +122,41 @@ def test_input_side_for_is_the_smallest_that_covers():
         side = input_side_for(design, pixels)
         assert output_side(design, side) >= pixels
         assert side == 188 or output_side(design, side - 16) < pixels
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(1, 200),
+    width=st.integers(1, 200),
+    tile=st.sampled_from([60, 80, 124, 400]),
+    padding=st.sampled_from(["valid", "same"]),
+    ends=st.tuples(*[st.floats(0, 1)] * 4),
+)
+@torch.inference_mode()
+def test_a_window_has_the_whole_images_scores(height, width, tile, padding, ends):
+    network = small_network(padding, depth=2)
+    image = random_image(height, width)
+    rows, columns = (
+        (min(int(a * side), side - 1), min(int(a * side), side - 1) + 1 + int(b * (side - 1 - min(int(a * side), side - 1))))
+        for side, a, b in ((height, *ends[:2]), (width, *ends[2:]))
+    )
+    whole = whole_by_numpy(network, image)[..., slice(*rows), slice(*columns)]
+    torch.testing.assert_close(WholeSlice(network, tile=tile)(image, (rows, columns)), whole, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@torch.inference_mode()
+def test_a_window_costs_its_own_pixels_and_their_context(padding):
+    seen = []
+
+    class Counting(OriginalUNet):
+        def forward(self, image):
+            seen.append(tuple(image.shape[-2:]))
+            return super().forward(image)
+
+    network = Counting(2, 3, width=3, depth=2, padding=padding).eval()
+    WholeSlice(network, tile=400)(torch.zeros(1, 2, 300, 300), ((100, 140), (20, 90)))
+    context = 2 * WholeSlice(network).context
+    ((rows, columns),) = seen
+    assert 40 + context <= rows <= 40 + context + 12
+    assert (90 + context // 2 if padding == "same" else 70 + context) <= columns <= 70 + context + 12
