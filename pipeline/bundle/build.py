@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ..io.paths import written_aside
 from ..training.cross_folder import is_cross_validation, open_cross_folder
 from ..training.run_folder import open_run_folder
 from .bundle import METADATA, WEIGHTS, Bundle, contents_sha256, format_of, network_with, open_bundle
+from .checks import Checks
 from .contents import Checkpoint, Contents, contents_of_folds, contents_of_run
 from .inference_config import RUNTIME, inference_config
 from .metadata import metadata
@@ -75,6 +77,7 @@ def build_bundle(
     checkpoint: Checkpoint = "best",
     version: str = "0.1.0",
     fold: int | None = None,
+    check: Callable[[Path], Checks | None] | None = None,
 ) -> Bundle:
     """Package a run, or all folds of a cross-validation as an ensemble.
 
@@ -84,13 +87,18 @@ def build_bundle(
         checkpoint: which weights; without validation, both are the last.
         version: the bundle's own.
         fold: of a cross-validation this one's model alone.
+        check: compares on the cases of a run folder (`inference.check_run`), once nothing else is in the way; its result goes
+            into the model card, and where nothing was found outside the body of CTs, that is left out in prediction.
     Raises: UserError where the run has no checkpoint or one of another network, or `out` is something else than a bundle.
     """
     contents, out = _contents(run_folder, fold, checkpoint), Path(out)
     _refuse_other_folder(out)
+    checks = check(_run_of(run_folder, fold)) if check else None
+    if checks is not None:
+        contents = replace(contents, recipe=replace(contents.recipe, body_box=checks.body_box))
     try:
         with written_aside(out) as aside:
-            _write(contents, aside, name=out.name, version=version, where=Path(run_folder))
+            _write(contents, aside, name=out.name, version=version, where=Path(run_folder), checks=checks)
             open_bundle(aside).load_network()
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=out, next="Choose another folder with -o.") from error
@@ -122,7 +130,11 @@ def _contents(run_folder: Path | str, fold: int | None, checkpoint: Checkpoint) 
     return contents_of_run(open_run_folder(cross.run(fold).path), checkpoint)
 
 
-def _write(contents: Contents, out: Path, *, name: str, version: str, where: Path) -> None:
+def _run_of(run_folder: Path | str, fold: int | None) -> Path:
+    return Path(run_folder) if fold is None else open_cross_folder(run_folder).run(fold).path
+
+
+def _write(contents: Contents, out: Path, *, name: str, version: str, where: Path, checks: Checks | None) -> None:
     experiment, recipe, members = contents.experiment, contents.recipe, contents.members
     settings = experiment.network_settings(recipe.table, recipe.image_channels)
     network_with(experiment.network.name, settings, contents.weights, where=where, members=members, head=recipe.head)
@@ -143,7 +155,7 @@ def _write(contents: Contents, out: Path, *, name: str, version: str, where: Pat
     (out / "requirements.txt").write_text("".join(f"{p}=={v}\n" for p, v in packages.items()), encoding="utf-8")
     docs = out / "docs"
     docs.mkdir()
-    card = model_card(name, version, experiment, recipe, contents.score, members=members)
+    card = model_card(name, version, experiment, recipe, contents.score, members=members, checks=checks)
     (docs / "README.md").write_text(card, encoding="utf-8")
     shutil.copy(Path(__file__).parent / "templates" / "LICENSE", out / "LICENSE")
 

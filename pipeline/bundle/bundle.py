@@ -109,8 +109,8 @@ def open_bundle(path: Path | str) -> Bundle:
 
 
 def format_of(recipe: Recipe, members: int) -> int:
-    """The lowest format that says everything: 2 where masks are post-processed or several networks answer together."""
-    return 2 if members > 1 or any(recipe.postprocessing.values()) else 1
+    """The lowest format that says everything: 2 where several networks answer, masks are post-processed, or air is left out."""
+    return 2 if members > 1 or any(recipe.postprocessing.values()) or recipe.body_box else 1
 
 
 def contents_sha256(part: Mapping[str, Any]) -> str:

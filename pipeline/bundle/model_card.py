@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from ..training.experiment import Experiment
+from .checks import Checks
 from .recipe import Recipe
 
 
-def model_card(name: str, version: str, experiment: Experiment, recipe: Recipe, score: str, *, members: int = 1) -> str:
+def model_card(
+    name: str,
+    version: str,
+    experiment: Experiment,
+    recipe: Recipe,
+    score: str,
+    *,
+    members: int = 1,
+    checks: Checks | None = None,
+) -> str:
     """Markdown. Holds no case names: nothing of a patient travels.
 
     Args:
         score: Dice of the packaged weights, in words.
         members: so many networks answer together.
+        checks: what was compared before the bundle was built, if anything was.
     """
     network, settings = experiment.network, recipe.preprocessing
     pixel = f"{settings.spacing_mm:g} mm pixels" if settings.spacing_mm else "pixels as stored"
@@ -34,7 +45,9 @@ depth {network.depth}. Works on {settings.plane} slices with {pixel}; modality: 
 | --- | --- | --- |
 {structures}
 
-{"Out-of-fold" if members > 1 else "Validation"} Dice: {score}. Precision of prediction: fp32.{afterwards}
+{"Out-of-fold" if members > 1 else "Validation"} Dice: {score}, in fp32.{afterwards}
+
+{checks or "How bf16 differs from fp32 was not checked when this bundle was built."}
 
 **For research. Not a medical device. Look at every mask before you use it.**
 
