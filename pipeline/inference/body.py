@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +12,9 @@ from ..data.slice_grid import SliceGrid
 from ..io.volume import Volume
 
 AIR_HU = -300.0  # skin and fat lie above, air and the foam of a table below
-BLOCK_PX = 4  # a block counts by its mean: fast, and noise is gone
+BLOCK_MM = 3.0  # in the slice; a block counts by its mean: fast, and noise is gone
 SMALLEST_SHARE = 0.02  # of the largest piece: arms and legs are bodies, cables and the rails of a table are not
-MARGIN_PX = 5 * BLOCK_PX  # skin that fills less than half of its blocks, and what the opening takes away: a nose, an ear
-MARGIN_SLICES = 2
+MARGIN_MM = 15.0  # skin that fills less than half of its blocks, and what the opening takes away: a nose, an ear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +43,22 @@ def body_box(volume: Volume, grid: SliceGrid) -> Box | None:
     """
     array = volume.array if volume.array.ndim == 3 else volume.array[..., 0]
     across = int(np.argmax(volume.spacing_mm))
-    blocks = np.stack([_opened(_block_means(one) > AIR_HU) for one in np.moveaxis(array, across, 0)])
+    block = [max(1, round(BLOCK_MM / mm)) for mm in volume.spacing_mm]
+    block[across] = 1
+    sides = [side for axis, side in enumerate(block) if axis != across]
+    blocks = np.stack([_opened(_block_means(one, *sides) > AIR_HU) for one in np.moveaxis(array, across, 0)])
     numbers, count = ndimage.label(blocks)
     if count == 0:
         return None
     sizes = np.bincount(numbers.reshape(-1))
     sizes[0] = 0
     body = (sizes >= SMALLEST_SHARE * sizes.max())[numbers]
-    in_plane = [axis for axis in range(3) if axis != across]
-    spans = {across: _span(body, 0, array.shape[across], 1, MARGIN_SLICES)}
-    for place, axis in enumerate(in_plane, start=1):
-        spans[axis] = _span(body, place, array.shape[axis], BLOCK_PX, MARGIN_PX)
-    if all(spans[axis] == (0, length) for axis, length in enumerate(array.shape)):
+    body = np.moveaxis(body, 0, across)
+    spans = [
+        _span(body, axis, array.shape[axis], block[axis], math.ceil(MARGIN_MM / mm))
+        for axis, mm in enumerate(volume.spacing_mm)
+    ]
+    if spans == [(0, length) for length in array.shape]:
         return None
     columns, rows, slices = (
         (array.shape[axis] - spans[axis][1], array.shape[axis] - spans[axis][0]) if flipped else spans[axis]
@@ -68,12 +72,11 @@ def _span(body: np.ndarray, axis: int, length: int, step: int, margin: int) -> t
     return max(0, int(found[0]) * step - margin), min(length, (int(found[-1]) + 1) * step + margin)
 
 
-def _block_means(image: np.ndarray) -> np.ndarray:
-    """Of blocks of 4 x 4 pixels; at the lower and right edge, the last pixels count again."""
-    rows, columns = (-(-side // BLOCK_PX) * BLOCK_PX for side in image.shape)
-    padded = np.pad(image, ((0, rows - image.shape[0]), (0, columns - image.shape[1])), mode="edge")
-    blocks = padded.reshape(rows // BLOCK_PX, BLOCK_PX, columns // BLOCK_PX, BLOCK_PX)
-    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
+def _block_means(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Of blocks of so many rows and columns; at the last edges, the last pixels count again."""
+    down, across = (-(-side // step) for side, step in zip(image.shape, (rows, columns), strict=True))
+    padded = np.pad(image, ((0, down * rows - image.shape[0]), (0, across * columns - image.shape[1])), mode="edge")
+    return np.asarray(padded.reshape(down, rows, across, columns).mean(axis=(1, 3), dtype=np.float32))
 
 
 def _opened(mask: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from pipeline.bundle.recipe import recipe_from_json
 from pipeline.data.normalise import Normalisation
 from pipeline.data.slice_grid import Preprocessing, slice_grid
 from pipeline.errors import UserError
-from pipeline.inference.body import MARGIN_PX, Box, body_box
+from pipeline.inference.body import MARGIN_MM, Box, body_box
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.segment import segment
 from pipeline.io.volume import Volume
@@ -42,10 +42,10 @@ def box_in(array: np.ndarray, affine: np.ndarray = LPS, how: Preprocessing = AXI
 def test_the_box_holds_the_body_with_a_margin_and_little_more():
     box = box_in(scan())
     assert box is not None
-    assert box.slices == (0, 11)
+    assert box.slices == (0, 12)  # 15 mm are 5 slices
     for (first, last), low, high in ((box.rows, 38, 83), (box.columns, 35, 106)):
-        assert low - MARGIN_PX - 4 <= first <= low - MARGIN_PX + 8
-        assert high + MARGIN_PX - 8 <= last <= high + MARGIN_PX + 4
+        assert low - MARGIN_MM - 3 <= first <= low - MARGIN_MM + 6
+        assert high + MARGIN_MM - 6 <= last <= high + MARGIN_MM + 3
 
 
 def test_a_table_and_cables_do_not_count_and_arms_do():
@@ -56,6 +56,17 @@ def test_a_table_and_cables_do_not_count_and_arms_do():
     assert box_in(array) == bare
     array[130:150, 50:70, 2:9] = 40
     assert box_in(array).columns[1] > 150 > bare.columns[1]
+
+
+def test_millimetres_decide_and_not_pixels():
+    """A scan of 5 mm pixels: a neck of 12 pixels is 60 mm wide, and stays."""
+    array = np.full((89, 69, 98), -1000, dtype=np.int16)
+    array[10:80, 15:50, :60] = 40
+    array[39:51, 25:37, 60:90] = 40
+    affine = np.diag([-5.0, -5.0, 6.0, 1.0])
+    box = box_in(array, affine)
+    assert box is not None
+    assert box.slices[1] >= 90
 
 
 @settings(max_examples=40, deadline=None)
