@@ -156,7 +156,7 @@ def _add_image(page: Page, prediction: Prediction, said: Mapping[str, Any]) -> N
     aside = Counter(row["why"] for row in image["files_set_aside"])  # not their names: those are other people's
     rows += [["files set aside", f"{count}: {why}"] for why, count in aside.items()]
     page.text("", heading="Scan")
-    page.table(["", ""], [row for row in rows if row[1] is not None], "As it was read. Nothing of the patient stands here.")
+    page.table(["", ""], [row for row in rows if row[1] is not None], "As it was read.")
 
 
 def _of(number: int | None, uid: str | None) -> str | None:
