@@ -132,7 +132,7 @@ class Panels:
             slice(max(0, part.start - BEYOND_PX), min(length, part.stop + BEYOND_PX))
             for part, length in ((columns, view.image.shape[0]), (rows, view.image.shape[1]))
         ]
-        plane = view.labels[wide[0], wide[1], k]
+        plane = np.ascontiguousarray(view.labels[wide[0], wide[1], k])  # looked at once for each structure
         shift = np.array([wide[0].start - columns.start, wide[1].start - rows.start])
         table = self.prediction.table
         order = sorted(range(len(table.structures)), key=lambda position: one is not None and position == one.position)
