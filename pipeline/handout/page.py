@@ -14,6 +14,7 @@ from ..report.planes import oblique_deg
 from ..report.slice_svg import Panel
 from .found import Found, find_structures
 from .panels import Panels
+from .sidecar import PAGE
 
 DISCLAIMER = "For research. Not a medical device. Look at every mask before you use it."
 MOST_BYTES = 4_500_000  # of all pictures: larger pages open slowly and are not mailed
@@ -178,5 +179,5 @@ def _add_origin(page: Page, said: Mapping[str, Any]) -> None:
     timings = said["timings_s"]
     rows = [[stage, float(seconds)] for stage, seconds in timings.items()]
     page.table(["stage", "seconds"], [*rows, ["together", float(sum(timings.values()))]], "Time, without this page.")
-    files = [[file["name"], file["what"], file["exact"]] for file in said["files"]]
+    files = [[file["name"], file["what"], file["exact"]] for file in said["files"] if file["name"] != PAGE]
     page.table(["file", "what it is", "exact on the acquired slices"], files, "Beside this page.")

@@ -67,7 +67,7 @@ class Panels:
         image = self.prediction.image
         if image.modality != "CT":
             low, high = self._scan_window
-            return Window(words=f"grey from {low:.4g} to {high:.4g}, the 1st to 99th percentile", ends=(low, high))
+            return Window(words=f"grey from {_plain(low)} to {_plain(high)}, the 1st to 99th percentile", ends=(low, high))
         median_hu = 0.0
         if one.volume.voxels:
             view, k = self._views[self.axis], one.middle(self.axis)
@@ -209,3 +209,8 @@ def _around(low: float, high: float, wanted: float, length: int) -> slice:
     size = min(length, round(wanted))
     start = round(min(max((low + high - size) / 2, 0), length - size))
     return slice(start, start + size)
+
+
+def _plain(value: float) -> str:
+    """Four digits, and never a power of ten where the number is a usual grey value."""
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"

@@ -21,6 +21,7 @@ from scipy import ndimage
 
 from pipeline.cli.main import main
 from pipeline.errors import Notice
+from pipeline.handout import found
 from pipeline.handout.folder import write_prediction
 from pipeline.handout.panels import MOST_CORNERS, outline_path
 from pipeline.handout.pieces import count_pieces
@@ -46,8 +47,8 @@ def prediction_of(
     affine = np.diag([-0.5, -0.75, 3, 1]) if affine is None else affine
     image = Volume(array=grey, affine=affine, modality=modality, source=where)
     volume = replace(image, array=labels)
-    found = structure_volumes(volume, table)
-    return Prediction(image=image, labels=volume, table=table, structures=found, notices=notices)
+    structures = structure_volumes(volume, table)
+    return Prediction(image=image, labels=volume, table=table, structures=structures, notices=notices)
 
 
 def two_structures(shape: tuple[int, int, int] = (60, 48, 12)) -> np.ndarray:
@@ -81,7 +82,7 @@ def filled(path: str, size: tuple[int, int]) -> np.ndarray:
 def test_outlines_enclose_exactly_the_pixels_of_the_mask(name: str, tmp_path: Path) -> None:
     labels = two_structures()
     text = page_of(prediction_of(labels), tmp_path)
-    slices = [found for found in SVG.findall(text) if found[2].startswith("axial")][:8]  # the overview: whole slices
+    slices = [shown for shown in SVG.findall(text) if shown[2].startswith("axial")][:8]  # the overview: whole slices
     assert slices[0][2] == "axial 3/12"
     for *_, words, svg in slices:
         k = int(words.split()[1].split("/")[0]) - 1
@@ -143,10 +144,10 @@ def test_letters_name_the_sides_in_every_orientation(
 
 def test_the_other_planes_are_lettered_and_in_true_proportions(tmp_path: Path) -> None:
     text = page_of(prediction_of(two_structures()), tmp_path).split("<h2>liver</h2>")[1].split("<h2>")[0]
-    found = {words.split()[0]: (float(w), float(h), svg) for w, h, words, svg in SVG.findall(text)}
-    assert letters_of(found["coronal"][2]) == "RLHF" and letters_of(found["sagittal"][2]) == "APHF"
+    shown = {words.split()[0]: (float(w), float(h), svg) for w, h, words, svg in SVG.findall(text)}
+    assert letters_of(shown["coronal"][2]) == "RLHF" and letters_of(shown["sagittal"][2]) == "APHF"
     for plane, (across_mm, down_mm) in {"coronal": (0.5, 3.0), "sagittal": (0.75, 3.0)}.items():
-        width, height, svg = found[plane]
+        width, height, svg = shown[plane]
         columns, rows = map(int, re.findall(r' width="(\d+)" height="(\d+)"', svg)[0])
         assert width / height == pytest.approx(columns * across_mm / (rows * down_mm), rel=1e-3)
 
@@ -215,6 +216,15 @@ def test_pieces_are_counted_as_in_one_volume(thick: int) -> None:
     assert count_pieces(slabs) == (count, np.bincount(numbers.ravel())[1:].max())
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_scan_that_is_looked_at_in_parts_gives_the_same_table(order: str, tmp_path: Path, monkeypatch) -> None:
+    whole = prediction_of(two_structures())
+    expected = rows_of(page_of(whole, tmp_path / "a"))
+    parts = replace(whole, labels=replace(whole.labels, array=np.asarray(whole.labels.array, order=order)))
+    monkeypatch.setattr(found, "SLAB_VOXELS", 900)
+    assert rows_of(page_of(parts, tmp_path / "b")) == expected
+
+
 def test_warnings_stand_before_pictures(tmp_path: Path) -> None:
     notice = Notice(code="made-up", sentence="something to know", where="knee")
     affine = np.diag([-1.0, -1.0, 4.0, 1.0])
@@ -226,8 +236,8 @@ def test_warnings_stand_before_pictures(tmp_path: Path) -> None:
 
 def test_an_empty_mask_shows_the_whole_scan_and_says_so(tmp_path: Path) -> None:
     text = page_of(prediction_of(np.zeros((60, 48, 40), np.uint8)), tmp_path)
-    found = [words for *_, words, _ in SVG.findall(text)]
-    assert len(found) == 8 and (found[0], found[-1]) == ("axial 1/40", "axial 40/40")
+    shown = [words for *_, words, _ in SVG.findall(text)]
+    assert len(shown) == 8 and (shown[0], shown[-1]) == ("axial 1/40", "axial 40/40")
     assert "Nothing was marked" in text and '<path d="M' not in text.split("<h2>Structures")[0].split('class="bar"')[0]
 
 
