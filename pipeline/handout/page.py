@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from ..errors import some
+from ..errors import printable, some
 from ..inference.prediction import Prediction
+from ..io.volume import Source
 from ..report.page import Marked, Page
 from ..report.planes import oblique_deg
 from ..report.slice_svg import Panel
@@ -19,6 +20,7 @@ from .sidecar import PAGE
 DISCLAIMER = "For research. Not a medical device. Look at every mask before you use it."
 MOST_BYTES = 4_500_000  # of all pictures: larger pages open slowly and are not mailed
 MOST_NOTICES = 20
+SHORTEST_NAME = 5  # of a file, that can be somebody's: '12' is a number in many sentences
 OVERVIEW = 8
 SLICES = ((8, 6), (24, 4))  # up to so many structures so many acquired slices of each
 FEWEST_SLICES = 2
@@ -59,9 +61,21 @@ def _add_warnings(page: Page, prediction: Prediction, said: Mapping[str, Any], f
             "The pictures show the scan as it was read."
         )
     for notice in prediction.notices[:MOST_NOTICES]:
-        page.notice(str(notice))
+        page.notice(_without_files(str(notice), prediction.image.source))
     if len(prediction.notices) > MOST_NOTICES:
         page.notice(f"{len(prediction.notices) - MOST_NOTICES} more notices stand in mask.json.")
+
+
+def _without_files(text: str, source: Source) -> str:
+    """The text with FILE for each DICOM file's name: archives name files after patients, and pages are mailed."""
+    if source.kind != "dicom":
+        return text
+    paths = [*map(str, source.slice_files), *(name for name, _ in source.files_set_aside), str(source.path)]
+    names = {printable(name) for path in paths for name in (path, PurePath(path).name, PurePath(path).stem)}
+    for name in sorted(names, key=len, reverse=True):
+        if len(name) >= SHORTEST_NAME:
+            text = text.replace(name, "FILE")
+    return text
 
 
 def _add_pictures(page: Page, prediction: Prediction, found: Sequence[Found]) -> None:
@@ -155,7 +169,7 @@ def _add_image(page: Page, prediction: Prediction, said: Mapping[str, Any]) -> N
     if turn_deg >= 1 and image["kind"] != "picture":
         rows.append(["oblique", f"turned by up to {turn_deg:.0f} degrees: each letter names the side nearest to its edge"])
     aside = Counter(row["why"] for row in image["files_set_aside"])  # not their names: those are other people's
-    rows += [["files set aside", f"{count}: {why}"] for why, count in aside.items()]
+    rows += [["files set aside", f"{count}: {_without_files(why, prediction.image.source)}"] for why, count in aside.items()]
     page.text("", heading="Scan")
     page.table(["", ""], [row for row in rows if row[1] is not None], "As it was read.")
 
