@@ -87,7 +87,9 @@ def _dispatch(words: list[str]) -> int:
     module = import_module(f".{name}", __package__)
     parser = Parser(prog=f"unet {name}", description=module.DESCRIPTION, epilog=f"example:\n  {module.EXAMPLE}")
     module.add_arguments(parser)
-    return int(module.run(parser.parse(words[1:])))
+    arguments = parser.parse(words[1:])
+    arguments.words = words  # as they were typed, for the record
+    return int(module.run(arguments))
 
 
 def _overview() -> str:

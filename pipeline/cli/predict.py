@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +14,8 @@ if TYPE_CHECKING:
     from ..inference.prediction import Prediction
 
 DESCRIPTION = """Segment DICOM folders, zips of them, NIfTI files or pictures with a bundle.
-Writes OUT/<name>/: mask.nii.gz on the input's own grid, mask.json (labels, volumes in ml, warnings), overlay.png, and for
-DICOM mask.seg.dcm, a segmentation that refers to the series."""
+Writes OUT/<name>/: mask.nii.gz on the input's own grid, mask.json (labels, volumes in ml, warnings), overlay.png,
+report.html to look at, and for DICOM mask.seg.dcm, a segmentation that refers to the series."""
 EXAMPLE = "unet predict bundles/NAME DICOM_FOLDER -o predictions"
 
 
@@ -29,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rtstruct", action="store_true", help="also an RTSTRUCT, where the input is DICOM")
     parser.add_argument("--slicer", action="store_true", help="also mask.seg.nrrd, a segmentation of 3D Slicer")
     parser.add_argument("--itksnap", action="store_true", help="also mask.labels.txt, label descriptions of ITK-SNAP")
+    parser.add_argument("--page", action=argparse.BooleanOptionalAction, default=True, help="report.html, to look at; on")
+    parser.add_argument("--timings", action="store_true", help="print the seconds of each stage")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier predictions of the same name")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where the network runs")
     parser.add_argument(
@@ -51,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         volume=arguments.volume,
         pixel_size_mm=arguments.pixel_size,
         accept_irregular=arguments.accept_irregular,
+        page=arguments.page,
+        command=_without_places(arguments),
     )
     predictor = Predictor.from_bundle(
         arguments.bundle,
@@ -60,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         tile=arguments.tile,
         flips=arguments.flips,
     )
-    failures = predict_all(predictor, arguments.inputs, order, done=_print)
+    failures = predict_all(predictor, arguments.inputs, order, done=_print_with_timings if arguments.timings else _print)
     return 2 if failures else 0
 
 
@@ -70,3 +76,23 @@ def _print(prediction: Prediction, folder: Path) -> None:
         print(f"  {found}")
     for notice in prediction.notices:
         print(f"  note: {notice}")
+
+
+def _print_with_timings(prediction: Prediction, folder: Path) -> None:
+    _print(prediction, folder)
+    timings_s = json.loads((folder / "mask.json").read_text(encoding="utf-8"))["timings_s"]
+    print(f"  seconds: {', '.join(f'{stage} {seconds:.2f}' for stage, seconds in timings_s.items())}")
+
+
+def _without_places(arguments: argparse.Namespace) -> str:
+    """What was typed, for page and sidecar; folders may be named after patients."""
+    words: list[str] = []
+    for word in arguments.words:
+        if word in arguments.inputs:
+            word = "INPUT"
+            if words[-1:] == ["INPUT"]:
+                continue
+        elif word.startswith("-") and word.endswith(arguments.out):
+            word = word.removesuffix(arguments.out) + "OUT"  # -oOUT, --out=OUT
+        words.append("OUT" if word == arguments.out else word)
+    return shlex.join(["unet", *words])

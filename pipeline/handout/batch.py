@@ -27,6 +27,8 @@ class Order:
     volume: str = ""
     pixel_size_mm: float | None = None
     accept_irregular: bool = False
+    page: bool = True  # also `report.html`
+    command: str = ""  # what was typed, for the record; with nothing of a patient in it
 
 
 def predict_all(
@@ -73,5 +75,10 @@ def _predict(predictor: Predictor, source: str, order: Order, written: Mapping[P
         prediction = predictor.predict(image)
     except UserError as error:
         raise UserError(error.what, where=source, next=error.next) from error  # as the caller named it
-    prediction = replace(prediction, timings_s={**prediction.timings_s, "read": round(read_s, 3)})
-    return prediction, write_prediction(prediction, order.out, formats=formats, overwrite=order.overwrite)
+    prediction = replace(
+        prediction,
+        timings_s={**prediction.timings_s, "read": round(read_s, 3)},
+        provenance={**prediction.provenance, **({"command": order.command} if order.command else {})},
+    )
+    folder = write_prediction(prediction, order.out, formats=formats, overwrite=order.overwrite, page=order.page)
+    return prediction, folder

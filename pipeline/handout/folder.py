@@ -1,4 +1,4 @@
-"""Write one prediction into OUT/<name>/: the mask, whatever formats are wanted, a picture, the sidecar; all or nothing."""
+"""Write one prediction into OUT/<name>/: mask, formats that are wanted, picture, page, sidecar; all or nothing."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from ..io.paths import written_aside
 from ..io.volume import Source
 from ..report.overlay import mosaic
 from .formats import FORMATS, NIFTI, PICTURE, Format, chosen_formats
+from .page import write_page
 from .resampled import reasons
-from .sidecar import OVERLAY, SIDECAR, sidecar
+from .sidecar import OVERLAY, PAGE, SIDECAR, sidecar
 from .study import study_of
 
-OURS = (NIFTI.file, PICTURE.file, *(row.file for row in FORMATS), SIDECAR, OVERLAY)
+OURS = (NIFTI.file, PICTURE.file, *(row.file for row in FORMATS), SIDECAR, OVERLAY, PAGE)
 
 
 def write_prediction(
-    prediction: Prediction, out: Path | str, *, formats: Sequence[Format] = (), overwrite: bool = False
+    prediction: Prediction, out: Path | str, *, formats: Sequence[Format] = (), overwrite: bool = False, page: bool = True
 ) -> Path:
     """Write the folder under a hidden name, read every format back, then rename it.
 
     Args:
         formats: of `chosen_formats`; () is the mask alone.
         overwrite: an earlier prediction of this name is replaced instead of refused; other people's files never are.
+        page: also `report.html`.
     Returns: the folder.
     Raises: UserError where the place is taken, or cannot be written to.
     """
@@ -35,7 +37,7 @@ def write_prediction(
     chosen = tuple(formats) or chosen_formats({}, prediction.image, prediction.table)
     try:
         with written_aside(target) as aside:
-            _write(prediction, aside, chosen)
+            _write(prediction, aside, chosen, page=page)
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=target, next="Choose another folder with -o.") from error
     return target
@@ -59,7 +61,7 @@ def free_place(source: Source, out: Path | str, *, overwrite: bool) -> Path:
     return target
 
 
-def _write(prediction: Prediction, folder: Path, formats: Sequence[Format]) -> None:
+def _write(prediction: Prediction, folder: Path, formats: Sequence[Format], *, page: bool) -> None:
     started = time.monotonic()
     study = study_of(prediction.image.source) if any(row.needs == "dicom" for row in formats) else None
     for row in formats:
@@ -67,5 +69,9 @@ def _write(prediction: Prediction, folder: Path, formats: Sequence[Format]) -> N
     moved = reasons(prediction)
     title = f"{prediction.name} (resampled: {', '.join(moved)})" if moved else prediction.name
     mosaic(prediction.image, prediction.labels, prediction.table, title=title).save(folder / OVERLAY)
-    said = sidecar(prediction, formats, write_s=time.monotonic() - started)
+    said = sidecar(prediction, formats, write_s=time.monotonic() - started, page=page)
+    if page:
+        started = time.monotonic()
+        write_page(prediction, said, folder / PAGE)
+        said["timings_s"]["page"] = round(time.monotonic() - started, 3)
     (folder / SIDECAR).write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -28,13 +28,28 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     Returns: (points, 2) each: column and row in pixels, whole numbers and a half; pixel centres are whole. Closed by
         themselves, clockwise on a screen, without points in the middle of straight lines.
     """
+    return _outlines(mask, slits=True)
+
+
+def borders(mask: np.ndarray) -> list[np.ndarray]:
+    """As `outlines`, for the eye: without slits. A hole has a border of its own, anticlockwise on a screen."""
+    return _outlines(mask, slits=False)
+
+
+def _outlines(mask: np.ndarray, *, slits: bool) -> list[np.ndarray]:
     if not mask.any():
         return []
     rows_in, columns_in = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = mask[rows_in[0] : rows_in[-1] + 1, columns_in[0] : columns_in[-1] + 1]
     edges = _edges(box)
-    for row, column in _hole_corners(box):
+    for row, column in _hole_corners(box) if slits else ():
         _slit(edges, row, column)
+    first = np.array((columns_in[0], rows_in[0])) - 0.5
+    return [points + first for points in _loops(edges)]
+
+
+def _loops(edges: np.ndarray) -> list[np.ndarray]:
+    """(points, 2) each: column and row of the corners where a border turns."""
     following = _following(edges)
     directions = edges.shape[2]
     found: list[np.ndarray] = []
@@ -50,9 +65,8 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
             edge = after
         if edge != first:
             raise ValueError("an outline does not come back to its first point")
-        vertices = np.array(corners) // directions
-        rows, columns = np.divmod(vertices, edges.shape[1])
-        found.append(np.stack([columns + columns_in[0], rows + rows_in[0]], axis=1) - 0.5)
+        rows, columns = np.divmod(np.array(corners) // directions, edges.shape[1])
+        found.append(np.stack([columns, rows], axis=1))
     return found
 
 

@@ -17,16 +17,17 @@ from .formats import Format
 from .resampled import reasons
 
 FORMAT = 2
-SIDECAR, OVERLAY = "mask.json", "overlay.png"
+SIDECAR, OVERLAY, PAGE = "mask.json", "overlay.png", "report.html"
 LIBRARIES = ("highdicom", "nibabel", "pydicom")  # that write the files; the predictor names those that computed the mask
 
 
-def sidecar(prediction: Prediction, formats: Sequence[Format], *, write_s: float) -> dict[str, Any]:
+def sidecar(prediction: Prediction, formats: Sequence[Format], *, write_s: float, page: bool) -> dict[str, Any]:
     """The sidecar as plain types.
 
     Args:
         formats: what was written, the mask first.
         write_s: seconds for it.
+        page: whether there is one.
     """
     moved = reasons(prediction)
     return {
@@ -36,11 +37,11 @@ def sidecar(prediction: Prediction, formats: Sequence[Format], *, write_s: float
         "resampled": list(moved),
         "files": [
             *({"name": row.file, "what": row.what, "exact": row.exact or not moved} for row in formats),
-            {
-                "name": OVERLAY,
-                "what": "picture with outlines",
-                "exact": "evened" not in moved,
-            },  # drawn as read
+            *(
+                {"name": name, "what": what, "exact": "evened" not in moved}  # drawn as read
+                for name, what in ((OVERLAY, "picture with outlines"), (PAGE, "page"))
+                if page or name != PAGE
+            ),
         ],
         "labels": prediction.table.to_json(),
         "volumes": [

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..io.geometry import slice_axis
-from ..io.orient import reordered
 from ..io.volume import Volume
 from ..labels import LabelTable
-from .screen import grey_picture, letter_of, lettering, scale_bar, screen_affine, window_of
+from .screen import grey_picture, letter_of, lettering, scale_bar, window_of
 from .sheet import GAP_PX, WHITE, Mark, sheet_of
+from .turned import View, turned
 
 CONTOUR_PX = 2.0
 TRUTH_PX = 1.2
@@ -23,7 +21,6 @@ SMOOTH = 3  # outlines are drawn this many times larger and made smaller again
 
 SHEET_PX = 1080  # about this wide
 LARGEST_SLICE_PX = 720
-ANISOTROPIC = 1.2  # slices this much farther apart than pixels: the acquisition plane is known
 
 
 def slice_picture(
@@ -58,18 +55,6 @@ def slice_picture(
     return picture
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _View:
-    """A scan turned for the screen. Arrays are (columns, rows, slices[, structures])."""
-
-    image: np.ndarray
-    labels: np.ndarray
-    truth: np.ndarray | None
-    affine: np.ndarray  # of the turned grid, voxel index to mm in RAS+
-    slice_numbers: np.ndarray  # from 1, as the slices are counted in the input
-    slice_count: int
-
-
 def mosaic(
     image: Volume,
     labels: Volume,
@@ -91,7 +76,7 @@ def mosaic(
     for other in (labels, *(() if truth is None else (truth,))):
         if other.shape != image.shape:
             raise ValueError(f"labels of shape {other.shape} on an image of shape {image.shape}")
-    view = _turned(image, labels, truth)
+    view = turned(image, labels, truth)
     chosen = _chosen(view, table, slices)
     per_row = _per_row(len(chosen), view)
     column_mm, row_mm, _ = np.linalg.norm(view.affine[:3, :3], axis=0)
@@ -116,32 +101,7 @@ def mosaic(
     return sheet_of(cells, per_row, title, _legend(table, view))
 
 
-def _turned(image: Volume, labels: Volume, truth: Volume | None) -> _View:
-    axis = _slice_axis(image)
-    screen = screen_affine(image, axis)
-    count = image.array.shape[axis]
-    numbers = np.broadcast_to(np.arange(1, count + 1).reshape([-1 if a == axis else 1 for a in range(3)]), image.shape)
-    grey = image.array if image.array.ndim == 3 else image.array[..., 0]
-    array, affine = reordered(grey, image.affine, screen)
-    return _View(
-        image=array,
-        labels=reordered(labels.array, image.affine, screen)[0],
-        truth=None if truth is None else reordered(truth.array, image.affine, screen)[0],
-        affine=affine,
-        slice_numbers=reordered(numbers, image.affine, screen)[0][0, 0],
-        slice_count=count,
-    )
-
-
-def _slice_axis(image: Volume) -> int:
-    """The array's axis along which slices are stacked; on an even grid the one nearest to head-foot."""
-    if image.shape[2] == 1 or not image.source.spacing_known:
-        return 2
-    across = slice_axis(image.spacing_mm, ANISOTROPIC)
-    return int(np.argmax(np.abs(image.affine[2, :3] / image.spacing_mm))) if across is None else across
-
-
-def _chosen(view: _View, table: LabelTable, wanted: int) -> list[int]:
+def _chosen(view: View, table: LabelTable, wanted: int) -> list[int]:
     present = slices_with(view.labels, table)
     if view.truth is not None:
         present = present | slices_with(view.truth, table)
@@ -157,7 +117,7 @@ def slices_with(labels: np.ndarray, table: LabelTable) -> np.ndarray:
     return np.asarray(np.isin(labels, table.values).any(axis=(0, 1)))
 
 
-def _per_row(count: int, view: _View) -> int:
+def _per_row(count: int, view: View) -> int:
     """So many beside each other that the sheet is about as wide as high, with few empty places."""
     column_mm, row_mm, _ = np.linalg.norm(view.affine[:3, :3], axis=0)
     height_by_width = view.image.shape[1] * row_mm / (view.image.shape[0] * column_mm)
@@ -169,13 +129,13 @@ def _per_row(count: int, view: _View) -> int:
     return min(range(1, count + 1), key=fault)
 
 
-def _slice_width(per_row: int, view: _View, aspect: float) -> int:
+def _slice_width(per_row: int, view: View, aspect: float) -> int:
     width = min(LARGEST_SLICE_PX, (SHEET_PX - GAP_PX) // per_row - GAP_PX)
     height = width * view.image.shape[1] * aspect / view.image.shape[0]
     return max(1, round(width * min(1.0, float(LARGEST_SLICE_PX / height))))
 
 
-def _annotate(cell: Image.Image, view: _View, k: int, *, letters: bool) -> None:
+def _annotate(cell: Image.Image, view: View, k: int, *, letters: bool) -> None:
     """The slice's number in the corner, and at the left and upper edge the letter of the side that lies there."""
     pen = ImageDraw.Draw(cell)
     style = lettering()
@@ -187,7 +147,7 @@ def _annotate(cell: Image.Image, view: _View, k: int, *, letters: bool) -> None:
         pen.text((cell.width / 2, 3), top, anchor="ma", **style)
 
 
-def _legend(table: LabelTable, view: _View) -> list[Mark]:
+def _legend(table: LabelTable, view: View) -> list[Mark]:
     """(text, colour) of what is outlined anywhere in the scan; a text without colour for what is not."""
     seen = [_occurs(view.labels, table, number) for number in range(len(table.structures))]
     entries: list[Mark] = []

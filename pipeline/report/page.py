@@ -10,6 +10,7 @@ from pathlib import Path
 from ..io.paths import write_text
 from .chart import Chart, Points, draw_curves
 from .drawing import Drawing
+from .slice_svg import Panel
 
 PICTURE_KINDS = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}  # by the first bytes
 
@@ -18,6 +19,27 @@ PICTURE_KINDS = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg
 class Cell:
     text: str
     number: bool
+    colour: str = ""  # #rrggbb of a patch before the text
+    marked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """The text of a table's cell with a patch of colour before it, aligned as a number, or marked so that it stands out."""
+
+    text: str
+    colour: tuple[int, int, int] | None = None
+    number: bool = False
+    standing_out: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """A box that shows and hides everything of one class."""
+
+    hides: str  # the class
+    text: str
+    colour: str = ""  # #rrggbb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +55,8 @@ class Part:
     picture: str = ""  # a data: address
     alt: str = ""
     chart: Chart | None = None
+    panels: tuple[Panel, ...] = ()
+    switches: tuple[Switch, ...] = ()
 
 
 class Page:
@@ -76,6 +100,22 @@ class Page:
         address = f"data:{kind};base64,{base64.b64encode(data).decode()}"
         self._parts.append(Part(kind="picture", text=caption, alt=alt, picture=address))
 
+    def switches(self, caption: str, entries: Sequence[tuple[str, str, tuple[int, int, int] | None]]) -> None:
+        """Boxes that show and hide parts of the panels below them, without a script.
+
+        Args:
+            entries: (class that is switched, text, colour).
+        """
+        switches = tuple(Switch(hides=name, text=text, colour=_hex(colour)) for name, text, colour in entries)
+        for switch in switches:
+            if not switch.hides.replace("-", "").isalnum():
+                raise ValueError(f"{switch.hides!r} is not the name of a class")
+        self._parts.append(Part(kind="switches", text=caption, switches=switches))
+
+    def gallery(self, caption: str, panels: Sequence[Panel]) -> None:
+        """Drawn slices beside each other, under a caption."""
+        self._parts.append(Part(kind="gallery", text=caption, panels=tuple(panels)))
+
     def curves(self, title: str, curves: Mapping[str, Points], x_label: str, y_label: str) -> None:
         """Lines over one pair of axes: name → [(x, y), ...]. NaN leaves a gap."""
         chart = draw_curves(title, curves, x_label=x_label, y_label=y_label)
@@ -108,6 +148,8 @@ class Page:
 def _cell(value: object) -> Cell:
     if value is None:
         return Cell(text="n/a", number=True)
+    if isinstance(value, Marked):
+        return Cell(text=value.text, number=value.number, colour=_hex(value.colour), marked=value.standing_out)
     if isinstance(value, bool):
         return Cell(text="yes" if value else "no", number=False)
     if isinstance(value, float):
@@ -115,3 +157,7 @@ def _cell(value: object) -> Cell:
     if isinstance(value, int):
         return Cell(text=str(value), number=True)
     return Cell(text=str(value), number=False)
+
+
+def _hex(colour: tuple[int, int, int] | None) -> str:
+    return "" if colour is None else "#{:02x}{:02x}{:02x}".format(*colour)

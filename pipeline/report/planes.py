@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from ..io.orient import plane_of, reordered
 from ..io.paths import file_aside
 from ..io.regrid import orthogonal
 from ..io.volume import Volume
-from .screen import grey_picture, letter_of, lettering, scale_bar, screen_affine, window_of
+from .screen import grey_picture, letter_of, lettering, scale_bar, screen_affine, thinned, window_of
 from .sheet import GREY, TEXT_PX, font, sheet_of
 
 LARGEST_PX = 420  # of the longest edge of the scan
@@ -21,7 +20,6 @@ THINNEST_PX = 4  # a plane of few slices stays visible
 NARROWEST_PX = 180  # of the field around a plane: scale and number stand beside each other
 MARGIN_PX = 26  # around each plane, for the letters
 SCALE_PX = 30  # below it, for the scale
-SAMPLED = 10**6  # values that the window is found from
 
 
 def three_planes(scan: Volume, *, title: str = "") -> Image.Image:
@@ -32,7 +30,7 @@ def three_planes(scan: Volume, *, title: str = "") -> Image.Image:
     """
     scan = orthogonal(scan)
     grey = scan.array if scan.array.ndim == 3 else scan.array[..., 0]
-    window = window_of(_sample(grey), scan.modality)
+    window = window_of(thinned(grey), scan.modality)
     extents_mm = np.array(scan.shape) * scan.spacing_mm
     mm_per_px = float(extents_mm.max()) / LARGEST_PX
     axes = [axis for axis in range(3) if all(scan.shape[other] > 1 for other in range(3) if other != axis)] or [2]
@@ -58,11 +56,6 @@ def write_planes(scan: Volume, path: Path) -> None:
     except OSError as error:
         what = f"cannot be written ({error.strerror})"
         raise UserError(what, where=path, next="Choose another place, or make room.") from error
-
-
-def _sample(grey: np.ndarray) -> np.ndarray:
-    step = max(1, math.ceil((grey.size / SAMPLED) ** (1 / 3)))
-    return grey[::step, ::step, ::step]
 
 
 def _plane(
@@ -109,7 +102,7 @@ def _letters(cell: Image.Image, corner: tuple[int, int], size: tuple[int, int], 
 def _legend(scan: Volume, window: tuple[float, float]) -> list[str]:
     unit = " HU" if scan.modality == "CT" else ""
     lines = [f"black to white: {window[0]:g} to {window[1]:g}{unit}"]
-    turn_deg = _oblique_deg(scan.affine)
+    turn_deg = oblique_deg(scan.affine)
     if turn_deg >= 1:
         lines.append(f"oblique: turned by up to {turn_deg:.0f} degrees from the patient's axes")
     if not scan.source.spacing_known:
@@ -117,7 +110,7 @@ def _legend(scan: Volume, window: tuple[float, float]) -> list[str]:
     return lines
 
 
-def _oblique_deg(affine: np.ndarray) -> float:
+def oblique_deg(affine: np.ndarray) -> float:
     """The largest angle between an axis of the grid and the axis of the patient nearest to it."""
     cosines = np.abs(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).max(axis=0)
     return float(np.degrees(np.arccos(np.clip(cosines, 0, 1))).max())

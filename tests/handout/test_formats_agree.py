@@ -124,6 +124,7 @@ def test_seg_and_rtstruct_of_an_evened_series_lie_on_the_acquired_slices(tmp_pat
         "mask.seg.nrrd": False,
         "mask.labels.txt": False,
         "overlay.png": False,
+        "report.html": False,
     }
     assert [entry["number"] for entry in said["slices"]] == [1, 2, 4, 5]
     acquired = np.delete(prediction.labels.array, 2, axis=2)

@@ -54,7 +54,7 @@ def test_sidecars_of_the_command_fit_with_all_that_it_adds(tmp_path: Path) -> No
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60)).astype(np.uint8)).save(tmp_path / "cells.png")
     assert main(["predict", str(bundle.path), str(tmp_path / "cells.png"), "-o", str(tmp_path / "out")]) == 0
     said = fits(tmp_path / "out" / "cells")
-    assert set(said["timings_s"]) == {"read", "segment", "write"}
+    assert set(said["timings_s"]) == {"read", "segment", "write", "page"}
     assert set(said["provenance"]) == set(SCHEMA["properties"]["provenance"]["properties"])
 
 

@@ -50,7 +50,7 @@ def sidecar_of(folder: Path) -> dict:
 def test_the_folder_holds_mask_sidecar_and_picture(tmp_path: Path) -> None:
     folder = write_prediction(prediction_of(block()), tmp_path / "out")
     assert folder == tmp_path / "out" / "knee"
-    assert sorted(path.name for path in folder.iterdir()) == ["mask.json", "mask.nii.gz", "overlay.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["mask.json", "mask.nii.gz", "overlay.png", "report.html"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["knee"]
     np.testing.assert_array_equal(np.asarray(nibabel.load(folder / "mask.nii.gz").dataobj), block())
 
@@ -60,7 +60,7 @@ def test_the_sidecar_says_what_the_values_mean_and_how_much_there_is(tmp_path: P
     notice = Notice(code="made-up", sentence="something to know", where="knee")
     said = sidecar_of(write_prediction(prediction_of(block(), table=table, notices=(notice,)), tmp_path))
     assert said["mask"] == "mask.nii.gz"
-    assert [file["name"] for file in said["files"]] == ["mask.nii.gz", "overlay.png"]
+    assert [file["name"] for file in said["files"]] == ["mask.nii.gz", "overlay.png", "report.html"]
     assert said["mask_shape"] == said["image"]["shape"] == [20, 16, 8]
     assert [(s["value"], s["name"]) for s in said["labels"]["structures"]] == [(3, "liver"), (7, "tumour")]
     assert said["labels"]["structures"][0]["code"]["value"] == "10200004"  # SNOMED CT: liver

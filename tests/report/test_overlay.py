@@ -16,6 +16,7 @@ from pipeline.report import overlay as overlay_module
 from pipeline.report.overlay import mosaic, slice_picture
 from pipeline.report.screen import letter_of, scale_bar, window_of
 from pipeline.report.sheet import png_bytes
+from pipeline.report.turned import turned
 
 TABLE = label_table({"liver": 1, "lesion": 2})
 RED = TABLE.structures[0].colour
@@ -115,28 +116,28 @@ def scan(axcodes: str, spacing_mm: tuple[float, float, float] = (1.0, 1.0, 3.0))
 
 @pytest.mark.parametrize("axcodes", ALL_48)
 def test_patients_right_is_on_the_left_and_the_front_is_up(axcodes: str) -> None:
-    view = overlay_module._turned(*scan(axcodes), None)
+    view = turned(*scan(axcodes), None)
     assert view.image.shape == (30, 40, 4)
     assert view.image[:10, :10].min() == 100 and view.image[10:].max() == view.image[:, 10:].max() == 0
 
 
 @pytest.mark.parametrize("axcodes", ["RAS", "LPI", "SLA", "PIR"])
 def test_letters_name_the_sides_they_lie_at(axcodes: str) -> None:
-    view = overlay_module._turned(*scan(axcodes), None)
+    view = turned(*scan(axcodes), None)
     assert (letter_of(-view.affine[:3, 0]), letter_of(-view.affine[:3, 1])) == ("R", "A")
 
 
-@pytest.mark.parametrize(("spacing_mm", "letters"), [((9.0, 1.0, 1.0), ("A", "S")), ((1.0, 9.0, 1.0), ("R", "S"))])
+@pytest.mark.parametrize(("spacing_mm", "letters"), [((9.0, 1.0, 1.0), ("A", "H")), ((1.0, 9.0, 1.0), ("R", "H"))])
 def test_sagittal_and_coronal_series_are_shown_in_their_plane_head_up(
     spacing_mm: tuple[float, float, float], letters: tuple[str, str]
 ) -> None:
-    view = overlay_module._turned(*scan("RAS", spacing_mm), None)
+    view = turned(*scan("RAS", spacing_mm), None)
     assert (letter_of(-view.affine[:3, 0]), letter_of(-view.affine[:3, 1])) == letters
 
 
 @pytest.mark.parametrize(("axcodes", "numbers"), [("RAS", [2, 3, 4]), ("RAI", [3, 2, 1]), ("SRA", [2, 3, 4])])
 def test_slices_are_numbered_as_the_input_counts_them(axcodes: str, numbers: list[int]) -> None:
-    view = overlay_module._turned(*scan(axcodes), None)
+    view = turned(*scan(axcodes), None)
     chosen = overlay_module._chosen(view, TABLE, 9)
     assert view.slice_numbers[chosen].tolist() == numbers
 
@@ -144,9 +145,9 @@ def test_slices_are_numbered_as_the_input_counts_them(axcodes: str, numbers: lis
 def test_slices_spread_over_the_structures_or_over_the_scan_when_there_are_none() -> None:
     image, labels = scan("RAS")
     empty = Volume(array=np.zeros_like(labels.array), affine=labels.affine)
-    assert overlay_module._chosen(overlay_module._turned(image, labels, None), TABLE, 2) == [1, 3]
-    assert overlay_module._chosen(overlay_module._turned(image, empty, None), TABLE, 9) == [0, 1, 2, 3]
-    assert overlay_module._chosen(overlay_module._turned(image, empty, labels), TABLE, 9) == [1, 2, 3]
+    assert overlay_module._chosen(turned(image, labels, None), TABLE, 2) == [1, 3]
+    assert overlay_module._chosen(turned(image, empty, None), TABLE, 9) == [0, 1, 2, 3]
+    assert overlay_module._chosen(turned(image, empty, labels), TABLE, 9) == [1, 2, 3]
 
 
 def test_scale_bar_is_as_long_as_it_says() -> None:
@@ -175,7 +176,7 @@ def test_sheet_fits_a_screen(shape: tuple[int, int, int], slices: int) -> None:
 
 def test_sheet_names_what_is_there_and_what_is_not() -> None:
     image, labels = scan("RAS")
-    view = overlay_module._turned(image, labels, labels)
+    view = turned(image, labels, labels)
     assert overlay_module._legend(TABLE, view) == [
         ("liver", RED),
         ("reference (dashed)", (255, 255, 255)),

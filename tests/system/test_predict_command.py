@@ -69,7 +69,13 @@ def test_a_series_becomes_a_folder_named_by_number_and_end_of_its_uid(bundle: Bu
     assert lines[0] == str(folder)
     assert [line.split(":")[0] for line in lines[1:]] == ["  organ", "  lesion"]
     assert all(line.endswith(" ml") for line in lines[1:])
-    assert sorted(path.name for path in folder.iterdir()) == ["mask.json", "mask.nii.gz", "mask.seg.dcm", "overlay.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "mask.json",
+        "mask.nii.gz",
+        "mask.seg.dcm",
+        "overlay.png",
+        "report.html",
+    ]
     assert mask_of(folder).shape == (28, 24, 6)
     with Image.open(folder / "overlay.png") as picture:
         assert min(picture.size) > 100
@@ -206,7 +212,16 @@ def test_all_formats_come_from_one_command_and_hold_one_mask(tmp_path: Path, cap
     words = ["predict", str(bundle.path), str(series), "--rtstruct", "--slicer", "--itksnap", "-o", str(tmp_path / "out")]
     assert main(words) == 0
     folder = tmp_path / "out/series4_11111111"
-    files = ["mask.json", "mask.labels.txt", "mask.nii.gz", "mask.rtstruct.dcm", "mask.seg.dcm", "mask.seg.nrrd", "overlay.png"]
+    files = [
+        "mask.json",
+        "mask.labels.txt",
+        "mask.nii.gz",
+        "mask.rtstruct.dcm",
+        "mask.seg.dcm",
+        "mask.seg.nrrd",
+        "overlay.png",
+        "report.html",
+    ]
     assert sorted(path.name for path in folder.iterdir()) == files
     inside = noise(6, 24, 28) - 1000 > 500  # (slices, rows, columns): what this network finds
     np.testing.assert_array_equal(
