@@ -67,7 +67,7 @@ def write_record(out: Path, record: Record) -> None:
 
 def all_records(out: Path) -> Iterator[Record]:
     """In no order."""
-    for file in (out / UNITS).glob("*.json"):
+    for file in (out / UNITS).glob("[!.]*.json"):  # what has a dot in front, a process was writing when it was killed
         record = read_record(file)
         if record is not None:
             yield record

@@ -72,6 +72,8 @@ def write_tables(out: Path) -> Table:
     from .page import cohort_page
 
     with claimed(out / UNITS / "table.lock", wait=True):
+        for left in (left for name in (TABLE, PAGE) for left in out.glob(f".{name}.*.part*")):  # of killed processes
+            left.unlink(missing_ok=True)
         table = read_table(out)
         write_text(out / TABLE, csv_text(table))
         cohort_page(table).write(out / PAGE)

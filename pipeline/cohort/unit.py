@@ -169,6 +169,8 @@ def _made_earlier(job: Job, unit: Unit) -> bool:
 def _sweep(job: Job, unit: Unit) -> None:
     """Removes what killed processes left half-written of this folder, and brings back what stood there before: the claim says
     that nobody writes it now."""
+    for left in record_file(job.out, "").parent.glob(f".{unit.id}-*.part*"):
+        left.unlink(missing_ok=True)
     target = job.out / unit.name
     for left in job.out.glob(f".{escape(unit.name)}.*.part*"):
         if left.name.endswith(".before") and not target.exists():

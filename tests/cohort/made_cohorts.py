@@ -56,7 +56,7 @@ def masks_of(out: Path) -> dict[str, bytes]:
 
 
 def records_of(out: Path) -> list[dict[str, object]]:
-    return [json.loads(path.read_text()) for path in (out / ".units").glob("*.json")]
+    return [json.loads(path.read_text()) for path in (out / ".units").glob("[!.]*.json")]
 
 
 def started(*words: object, **variables: str) -> subprocess.Popen[str]:
