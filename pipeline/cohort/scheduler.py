@@ -33,7 +33,7 @@ def on_cluster(job: Job, address: str) -> Iterator[Execute]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout=ANSWER_S, set_as_default=False)
+        client = Client(address, timeout=ANSWER_S)
     except (OSError, ValueError) as error:
         what = f"no Dask scheduler answers ({error or type(error).__name__})"
         raise UserError(what, where=address, next="Start one with 'dask scheduler', and workers.") from error
