@@ -27,6 +27,7 @@ class Record:
     state: Literal["begun", "done", "failed"]
     folder: str  # name of the prediction folder in OUT
     source: str  # as the list has it
+    owns: bool = False  # the folder is this series' own: it was not there before, or an earlier record of it owns it
     bundle: str = ""
     bundle_sha256: str = ""
     attempts: int = 1
@@ -65,6 +66,12 @@ def write_record(out: Path, record: Record) -> None:
     write_text(record_file(out, record.key), text + "\n")
 
 
+def owns(out: Path, unit: str, folder: str) -> bool:
+    """Whether OUT/folder is free, or was made for this series."""
+    records = map(read_record, (out / UNITS).glob(f"{unit}-*.json"))
+    return not (out / folder).exists() or any(r.owns and r.folder == folder for r in records if r is not None)
+
+
 def all_records(out: Path) -> Iterator[Record]:
     """In no order."""
     for file in (out / UNITS).glob("[!.]*.json"):  # what has a dot in front, a process was writing when it was killed
@@ -93,7 +100,7 @@ def forget_others(out: Path, record: Record) -> None:
         earlier = read_record(file)
         if earlier is not None and earlier.key == record.key:
             continue
-        if earlier is not None and (earlier.folder != record.folder or record.state == "failed"):
+        if earlier is not None and earlier.owns and (earlier.folder != record.folder or record.state == "failed"):
             _remove_prediction(out / earlier.folder)
         file.unlink(missing_ok=True)
         file.with_suffix(".log").unlink(missing_ok=True)

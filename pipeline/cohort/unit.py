@@ -20,7 +20,7 @@ from ..io.volume import Volume, short_uid
 from .claims import claimed
 from .job import Job
 from .listed import Unit
-from .records import Record, forget, forget_others, is_whole, one_line, read_record, record_file, write_record
+from .records import Record, forget, forget_others, is_whole, one_line, owns, read_record, record_file, write_record
 
 if TYPE_CHECKING:
     from ..inference.predictor import Predictor
@@ -68,7 +68,7 @@ def run_task(job: Job, task: Task, load: Callable[[], Predictor]) -> Record | No
         predictor = None if unit.fault else load()
         begun = _begun(job, unit, 1 if before is None else before.attempts + 1)
         write_record(job.out, begun)
-        record = _attempt(job, unit, begun, before, predictor)
+        record = _attempt(job, unit, begun, predictor)
         write_record(job.out, record)
         forget_others(job.out, record)
         if unit.formerly:
@@ -103,6 +103,7 @@ def _begun(job: Job, unit: Unit, attempts: int) -> Record:
         state="begun",
         folder=unit.name,
         source=unit.shown,
+        owns=owns(job.out, unit.id, unit.name),
         bundle=job.bundle_name,
         bundle_sha256=job.bundle_sha256,
         attempts=attempts,
@@ -110,7 +111,7 @@ def _begun(job: Job, unit: Unit, attempts: int) -> Record:
     )
 
 
-def _attempt(job: Job, unit: Unit, begun: Record, before: Record | None, predictor: Predictor | None) -> Record:
+def _attempt(job: Job, unit: Unit, begun: Record, predictor: Predictor | None) -> Record:
     """Done, or failed with its reason: what one series does wrong must not stop the others."""
     started = time.monotonic()
     log = record_file(job.out, begun.key).with_suffix(".log")
@@ -119,7 +120,7 @@ def _attempt(job: Job, unit: Unit, begun: Record, before: Record | None, predict
         _sweep(job, unit)
         if predictor is None:
             raise UserError(unit.fault.rstrip("."))
-        record = _segmented(job, unit, begun, before, predictor)
+        record = _segmented(job, unit, begun, predictor)
     except UserError as error:
         record = replace(begun, state="failed", reason=one_line(error, unit.source, unit.name))
     except Exception as error:
@@ -129,17 +130,19 @@ def _attempt(job: Job, unit: Unit, begun: Record, before: Record | None, predict
     return replace(record, seconds=round(time.monotonic() - started, 3))
 
 
-def _segmented(job: Job, unit: Unit, begun: Record, before: Record | None, predictor: Predictor) -> Record:
+def _segmented(job: Job, unit: Unit, begun: Record, predictor: Predictor) -> Record:
     """Everything that can be refused is refused before the network runs."""
     began = time.monotonic()
     image = _read_image(unit, job)
     read_s = round(time.monotonic() - began, 3)
-    ours = before is not None or _made_earlier(job, unit)
-    free_place(image.source, job.out, overwrite=ours, name=unit.name)
+    target = free_place(image.source, job.out, overwrite=True, name=unit.name)
+    if not begun.owns:
+        next_step = "Remove it, or choose another folder with -o."
+        raise UserError("a prediction that is not of this cohort is there already", where=target, next=next_step)
     formats = chosen_formats(dict(job.formats), image, predictor.bundle.recipe.table)
     prediction = predictor.predict(image)
     prediction = replace(prediction, timings_s={**prediction.timings_s, "read": read_s})
-    write_prediction(prediction, job.out, formats=formats, overwrite=ours, name=unit.name)
+    write_prediction(prediction, job.out, formats=formats, overwrite=True, name=unit.name)
     said = sidecar(prediction, formats, write_s=0.0)
     return replace(begun, state="done", volumes=tuple(said["volumes"]), notices=tuple(said["notices"]))
 
@@ -158,12 +161,6 @@ def _read_image(unit: Unit, job: Job) -> Volume:
         pixel_size_mm=unit.pixel_size_mm,
         accept_irregular=job.accept_irregular,
     )
-
-
-def _made_earlier(job: Job, unit: Unit) -> bool:
-    """Whether the folder of this name is this series' own, by another bundle or other settings."""
-    files = record_file(job.out, "").parent.glob(f"{unit.id}-*.json")
-    return any(record.folder == unit.name for record in map(read_record, files) if record is not None)
 
 
 def _sweep(job: Job, unit: Unit) -> None:

@@ -155,6 +155,19 @@ def test_files_of_somebody_else_are_left_alone(cohort: Cohort, tmp_path: Path) -
     assert [path.name for path in (tmp_path / "out" / NAMES[0]).iterdir()] == ["thesis.docx"]
 
 
+def test_a_prediction_that_the_cohort_did_not_make_is_left_alone(cohort: Cohort, bundle: Bundle, tmp_path: Path) -> None:
+    series = write_series(tmp_path / "in", 1)
+    words = ("-o", str(tmp_path / "out"))
+    assert main(["predict", str(bundle.path), str(series), *words, "--no-seg"]) == 0
+    mask = tmp_path / "out" / NAMES[0] / "mask.nii.gz"
+    mask.write_bytes(b"corrected by hand")
+    code, _, err = cohort(tmp_path / "in", *words)
+    assert code == 2 and "not of this cohort" in err and mask.read_bytes() == b"corrected by hand"
+    for more in ((), ("--flips",), ("--no-seg",)):  # nor after its failure, nor with other settings
+        cohort(tmp_path / "in", *words, *more)
+        assert mask.read_bytes() == b"corrected by hand"
+
+
 def test_parts_together_are_the_whole_and_never_meet(cohort: Cohort, tmp_path: Path) -> None:
     for number in range(1, 6):
         write_series(tmp_path / "in", number)
@@ -264,3 +277,26 @@ def test_the_doubtful_come_first_on_the_page(cohort: Cohort, tmp_path: Path) -> 
     assert "'=cmd" in table  # a spreadsheet would run it
     sidecar = json.loads((tmp_path / "out" / "fine" / "mask.json").read_text())
     assert sidecar["volumes"][0]["voxels"] == 32
+
+
+def test_a_browser_shows_the_page_without_complaint(cohort: Cohort, tmp_path: Path) -> None:
+    chromium = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
+    if chromium is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    write_series(tmp_path / "in", 1)
+    write_series(tmp_path / "in", 2, Modality="MR")
+    assert cohort(tmp_path / "in", "-o", tmp_path / "out", "--no-seg")[0] == 2
+    said: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.on("console", lambda message: said.append(message.text))
+        page.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
+        page.goto((tmp_path / "out" / "cohort.html").as_uri())
+        first = [table.query_selector("tbody td").inner_text() for table in page.query_selector_all("table")]
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1200
+        assert page.evaluate("[...document.images].every(image => image.naturalWidth > 100)")
+        browser.close()
+    assert (first, said) == ([NAMES[1], NAMES[0]], [])
