@@ -84,10 +84,10 @@ def csv_text(table: Table) -> str:
     """The rows by name; volumes in ml and voxels have two columns a structure."""
     structures = table.structures
     columns = [*HEAD, *(f"{name} {unit}" for name in structures for unit in ("ml", "voxels")), *TAIL]
-    rows = [_row(line, structures) for line in sorted(table.lines, key=lambda line: line.record.folder)]
+    rows: list[list[object]] = [_row(line, structures) for line in sorted(table.lines, key=lambda line: line.record.folder)]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([[_harmless(cell) for cell in row] for row in (columns, *rows)])
+    writer.writerows([[_harmless(cell) for cell in row] for row in [list[object](columns), *rows]])
     return text.getvalue()
 
 
