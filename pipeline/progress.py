@@ -13,10 +13,12 @@ _silent = False
 
 def bar(items: Iterable[Item], *, title: str, total: int | None = None, unit: str = "") -> Iterator[Item]:
     """The items again, with a bar and the time left on stderr where that is a terminal (pipes and logs stay clean)."""
+    if _silent or not sys.stderr.isatty():
+        yield from items
+        return
     from tqdm import tqdm
 
-    quiet = _silent or not sys.stderr.isatty()
-    yield from tqdm(items, desc=title, total=total, unit=f" {unit}" if unit else "it", disable=quiet, leave=False)
+    yield from tqdm(items, desc=title, total=total, unit=f" {unit}" if unit else "it", leave=False)
 
 
 def say(line: str) -> None:

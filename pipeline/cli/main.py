@@ -27,6 +27,7 @@ COMMANDS = {
     "compare": "is one run better than another? case by case, with intervals",
     "bundle": "package a training as a MONAI bundle",
     "predict": "segment DICOM series or NIfTI files with a bundle",
+    "cohort": "segment hundreds of series: restartable, in parallel, on a cluster",
     "convert": "write a scan as NIfTI as it was read, or a mask on its grid",
     "ui": "open the MLflow page of all trainings",
 }

@@ -22,7 +22,13 @@ OURS = (NIFTI.file, PICTURE.file, *(row.file for row in FORMATS), SIDECAR, OVERL
 
 
 def write_prediction(
-    prediction: Prediction, out: Path | str, *, formats: Sequence[Format] = (), overwrite: bool = False, page: bool = True
+    prediction: Prediction,
+    out: Path | str,
+    *,
+    formats: Sequence[Format] = (),
+    overwrite: bool = False,
+    page: bool = True,
+    name: str = "",
 ) -> Path:
     """Write the folder under a hidden name, read every format back, then rename it.
 
@@ -30,10 +36,11 @@ def write_prediction(
         formats: of `chosen_formats`; () is the mask alone.
         overwrite: an earlier prediction of this name is replaced instead of refused; other people's files never are.
         page: also `report.html`.
+        name: of the folder; "" for the prediction's own.
     Returns: the folder.
     Raises: UserError where the place is taken, or cannot be written to.
     """
-    target = free_place(prediction.image.source, out, overwrite=overwrite)
+    target = free_place(prediction.image.source, out, overwrite=overwrite, name=name)
     chosen = tuple(formats) or chosen_formats({}, prediction.image, prediction.table)
     try:
         with written_aside(target) as aside:
@@ -43,11 +50,12 @@ def write_prediction(
     return target
 
 
-def free_place(source: Source, out: Path | str, *, overwrite: bool) -> Path:
+def free_place(source: Source, out: Path | str, *, overwrite: bool, name: str = "") -> Path:
     """OUT/<name>. Raises: UserError where something is there that would be lost, or the input has no name."""
-    if source.short_name in ("", ".", ".."):
+    name = name or source.short_name
+    if name in ("", ".", ".."):
         raise UserError("the file has no name before its ending", where=source.path, next="Give it one.")
-    target = Path(out) / source.short_name
+    target = Path(out) / name
     if not target.exists():
         return target
     names = sorted(path.name for path in target.iterdir()) if target.is_dir() else [target.name]

@@ -34,13 +34,15 @@ class Looked:
 
 
 @contextmanager
-def looked_through(path: Path) -> Iterator[Looked]:
+def looked_through(path: Path, only: Sequence[Path] = ()) -> Iterator[Looked]:
     """The headers of everything at a path; the files of a zip exist as long as the block.
 
+    Args:
+        only: these files of a folder; () for all.
     Raises: UserError for an archive that cannot be unpacked safely.
     """
     with opened(path) as root:
-        yield _look(root, path)
+        yield _look(root, path, only)
 
 
 def choose(looked: Looked, series: str, volume: str) -> Candidate:
@@ -82,8 +84,8 @@ def what_there_is(looked: Looked) -> str:
     return ", ".join(f"{count} x {why}" for why, count in sorted(counts.items())) or "no file at all"
 
 
-def _look(root: Path, shown: Path) -> Looked:
-    found = scan(root)
+def _look(root: Path, shown: Path, only: Sequence[Path]) -> Looked:
+    found = scan(root, only)
     candidates, aside = candidates_of(found.frames)
     return Looked(root=root, shown=shown, found=found, candidates=tuple(candidates), aside=tuple(aside))
 

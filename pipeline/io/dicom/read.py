@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from ...errors import Notice, UserError, listed
@@ -13,7 +14,9 @@ from .series import Candidate
 from .stack import LISTED, Uneven
 
 
-def read_dicom(path: Path | str, *, series: str = "", volume: str = "", accept_irregular: bool = False) -> Volume:
+def read_dicom(
+    path: Path | str, *, series: str = "", volume: str = "", accept_irregular: bool = False, only: Sequence[Path] = ()
+) -> Volume:
     """The one volume of a DICOM folder (sub-folders included), file or zip.
 
     Args:
@@ -21,12 +24,13 @@ def read_dicom(path: Path | str, *, series: str = "", volume: str = "", accept_i
         volume: name of one of a series' volumes as the refusal lists it ("time 2", "phase", "b 1000, direction 2"), or its
             place in that list, from 1.
         accept_irregular: a stack with holes or uneven distances is put on an even grid (see `evened.py`), which a notice says.
+        only: these files of the folder, where many series lie side by side and it is known which are wanted; () for all.
     Returns: (columns, rows, slices) along +normal; modality values (HU for CT); the affine may be sheared (gantry tilt).
     Raises: UserError when there is no volume, when there are several (all are listed), or when the one has no regular grid,
         lacks an attribute, or cannot be decoded.
     Source: PS3.3 C.7.6.2.1.1 (classic), C.7.6.16.2 (multi-frame); PS3.5 8.1.1 (stored bits).
     """
-    with looked_through(Path(path)) as looked:
+    with looked_through(Path(path), only) as looked:
         return read_candidate(looked, choose(looked, series, volume), accept_irregular=accept_irregular)
 
 

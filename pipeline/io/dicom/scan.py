@@ -6,6 +6,7 @@ import hashlib
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -66,12 +67,16 @@ class Scan:
     set_aside: tuple[tuple[str, str], ...]  # (file name, why)
 
 
-def scan(root: Path) -> Scan:
-    """Everything below a folder (or one file), in the order of the names. Links to files are followed, to folders not."""
+def scan(root: Path, only: Sequence[Path] = ()) -> Scan:
+    """Everything below a folder (or one file), in the order of the names. Links to files are followed, to folders not.
+
+    Args:
+        only: these files of the folder, where it is known which are wanted.
+    """
     frames: list[Frame] = []
     labels: list[LabelObject] = []
     aside: list[tuple[str, str]] = []
-    files = [root] if root.is_file() else sorted(_files_below(root, aside))
+    files = [root] if root.is_file() else sorted(only or _files_below(root, aside))
     prepared = False
     with quiet():
         for file in bar(files, title="headers", total=len(files), unit="files"):

@@ -1,0 +1,93 @@
+"""`unet cohort`: arguments of a cohort, and what is printed at its end."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UserError
+from ..network.sizes import DEFAULT_TILE
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from ..cohort.job import Job
+    from ..cohort.local import Execute
+
+DESCRIPTION = """Segment many series with a bundle: those of a CSV list, or all DICOM volumes and NIfTI files of a folder tree.
+Writes OUT/<name>/ as 'unet predict' does, and OUT/cohort.csv and cohort.html, the doubtful first. May be stopped or killed at
+any time: the same command goes on. What failed is listed with its reason and tried again by the next call."""
+EXAMPLE = "unet cohort bundles/NAME list.csv -o cohort"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder of 'unet bundle build'")
+    parser.add_argument("list", metavar="LIST", help="CSV with a column path, or a folder of scans")
+    parser.add_argument("-o", "--out", required=True, metavar="OUT", help="where predictions and table go; kept between calls")
+    parser.add_argument("--part", default="1/1", metavar="I/N", help="only every N-th series, from the I-th: for job arrays")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes side by side, cores divided among them")
+    parser.add_argument("--scheduler", default="", metavar="ADDRESS", help="run on this Dask cluster instead")
+    parser.add_argument("--accept-irregular", action="store_true", help="also slices with holes or uneven distances")
+    parser.add_argument("--seg", action=argparse.BooleanOptionalAction, help="DICOM SEG; on where the input is DICOM")
+    parser.add_argument("--rtstruct", action="store_true", help="also an RTSTRUCT, where the input is DICOM")
+    parser.add_argument("--slicer", action="store_true", help="also mask.seg.nrrd, a segmentation of 3D Slicer")
+    parser.add_argument("--itksnap", action="store_true", help="also mask.labels.txt, label descriptions of ITK-SNAP")
+    parser.add_argument("--page", action=argparse.BooleanOptionalAction, default=True, help="report.html of each series")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where the network runs")
+    parser.add_argument(
+        "--runtime", default="auto", metavar="auto|torch|openvino|onnxruntime", help="what computes the network"
+    )
+    parser.add_argument("--precision", default="auto", metavar="auto|fp32|bf16", help="bf16 is faster where the CPU has it")
+    parser.add_argument("--flips", action="store_true", help="average over mirror images, where the training had them")
+    parser.add_argument("--tile", type=int, default=DEFAULT_TILE, metavar="PX", help="largest tile: memory, not the mask")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from ..bundle.bundle import open_bundle
+    from ..cohort.job import Job
+    from ..cohort.listing import list_units, part_of
+    from ..cohort.run import run_cohort
+    from ..cohort.table import PAGE, TABLE
+
+    if arguments.workers < 1:
+        raise UserError(f"{arguments.workers} is no number of workers: 1 or more", where="--workers")
+    if arguments.workers > 1 and arguments.scheduler:
+        raise UserError("the cluster of --scheduler has its own workers", where="--workers", next="Give one of the two.")
+    bundle = open_bundle(arguments.bundle)
+    out = Path(arguments.out).absolute()
+    job = Job(
+        bundle=bundle.path.absolute(),
+        bundle_name=bundle.name,
+        bundle_sha256=bundle.digest,
+        out=out,
+        formats=tuple((name, getattr(arguments, name)) for name in ("seg", "rtstruct", "slicer", "itksnap")),
+        page=arguments.page,
+        accept_irregular=arguments.accept_irregular,
+        flips=arguments.flips,
+        device=arguments.device,
+        runtime=arguments.runtime,
+        precision=arguments.precision,
+        tile=arguments.tile,
+    )
+    part = part_of(arguments.part)
+    units = list_units(arguments.list, out=out, part=part)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler that takes the machine back: as Ctrl-C
+    try:
+        outcomes, table = run_cohort(job, units, _executor(job, arguments), whole=part == (1, 1))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    print(outcomes)
+    print(f"{out / TABLE}\n{out / PAGE}: {len(table.lines)} series, the doubtful first")
+    return outcomes.exit_code
+
+
+def _executor(job: Job, arguments: argparse.Namespace) -> AbstractContextManager[Execute]:
+    from ..cohort.local import in_this_process, in_workers
+
+    if arguments.scheduler:
+        from ..cohort.scheduler import on_cluster
+
+        return on_cluster(job, arguments.scheduler)
+    return in_workers(job, arguments.workers) if arguments.workers > 1 else in_this_process(job)
