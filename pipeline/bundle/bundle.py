@@ -134,20 +134,18 @@ def network_with(
         members, head: several networks as one, whose probabilities are averaged; see `Ensemble`.
     Raises: UserError for an unknown network or setting, or weights of another network; it names `where`.
     """
-    import torch
-
     from ..network.catalogue import build_network
     from ..network.ensemble import build_ensemble
+    from ..network.undrawn import Undrawn
 
     network: OriginalUNet | Ensemble
     try:
-        with torch.device("meta"):  # without initial values: drawing them takes longer than reading the weights
+        with Undrawn():
             if members == 1:
                 network = build_network(name, settings)
             else:
                 network = build_ensemble(name, settings, members=members, head=head)
-        given = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
-        network.load_state_dict(given, assign=True)
+        network.load_state_dict(dict(weights))
     except UserError as error:
         raise UserError(error.what, where=where, next=error.next) from error
     except (TypeError, ValueError, RuntimeError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .undrawn import Undrawn
 from .unet import OriginalUNet
 
 
@@ -15,7 +16,7 @@ def folded(network: OriginalUNet) -> OriginalUNet:
     The weights are copied, in single precision, on the network's device; dropout, which evaluation leaves out, is gone.
     """
     design = network.design
-    with torch.device("meta"):  # no storage, no initial values: all are copied below
+    with Undrawn():  # all are copied below
         plain = OriginalUNet(
             design.in_channels,
             design.out_channels,
@@ -24,7 +25,7 @@ def folded(network: OriginalUNet) -> OriginalUNet:
             padding=design.padding,
             output=network.output,
         )
-    plain.to_empty(device=next(network.parameters()).device)
+    plain.to(next(network.parameters()).device)
     with torch.no_grad():
         for into, convolution, normalisation in zip(_convolutions(plain), *_pairs(network), strict=True):
             weight, bias = _fused(convolution, normalisation)

@@ -1,5 +1,8 @@
 """The network against the paper: sizes, parameters, initialisation, gradients, receptive field."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +10,7 @@ from torch import nn
 from pipeline.errors import UserError
 from pipeline.network.catalogue import build_network
 from pipeline.network.sizes import Design, flops, output_side, steps, support
+from pipeline.network.undrawn import Undrawn
 from pipeline.network.unet import OriginalUNet
 
 # Sides after each operation for 572 in, as figure 1 of the paper has them.
@@ -124,3 +128,22 @@ def test_settings_nobody_knows_are_named_with_the_nearest():
         build_network("orignal", {})
     with pytest.raises(UserError, match="depth must be 1 to 6, is 9"):
         build_network("original", {"depth": 9})
+
+
+def test_a_network_for_given_weights_is_built_without_drawing_any():
+    """And without torch's compiler, which takes two seconds to import."""
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    wanted = OriginalUNet(width=8, depth=2, normalization="batch").state_dict()
+    torch.set_rng_state(before)
+    with Undrawn():
+        network = OriginalUNet(width=8, depth=2, normalization="batch")
+    assert torch.equal(torch.get_rng_state(), before)
+    network.load_state_dict(wanted)
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in network.state_dict().items())
+    code = (
+        "import sys, torch; from pipeline.network.undrawn import Undrawn; from pipeline.network.unet import OriginalUNet\n"
+        "with Undrawn(): OriginalUNet(width=8, depth=2)\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
