@@ -152,6 +152,8 @@ def resample_slices(stack: np.ndarray, rows: int, columns: int) -> np.ndarray:
         return stack
     import torch
 
+    if min(stack.strides) < 0:  # a single slice that was turned counts as contiguous, and torch refuses it all the same
+        stack = stack.copy()
     tensor = torch.from_numpy(np.ascontiguousarray(stack))[:, None]
     resized = torch.nn.functional.interpolate(
         tensor, size=(rows, columns), mode="bilinear", align_corners=False, antialias=True

@@ -180,3 +180,15 @@ def test_a_volume_with_nan_is_refused():
 )
 def test_settings_out_of_range_are_named(settings, words):
     assert words in Preprocessing(**settings).problems()[0]
+
+
+def test_a_single_slice_that_is_turned_can_be_resampled():
+    """Its one place along the turned axis makes NumPy call it contiguous, with a negative stride that torch refuses."""
+    volume = Volume(array=np.arange(12, dtype=np.float32).reshape(1, 3, 4).T, affine=np.diag([-1.0, -1.0, -3.0, 1.0]))
+    settings = Preprocessing(spacing_mm=0.5, normalisation=AS_STORED)
+    grid = slice_grid(volume.shape, volume.affine, settings)
+    assert grid.flipped[2]
+    assert to_slices(volume, grid, settings).shape == (1, 1, 6, 8)
+    one = Volume(array=np.ones((1, 1, 1), dtype=np.int16), affine=volume.affine)
+    grid = slice_grid(one.shape, one.affine, settings)
+    assert to_slices(one, grid, settings).shape == (1, 1, 2, 2)

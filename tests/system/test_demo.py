@@ -14,7 +14,7 @@ import pytest
 def demo(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("demo")
     command = [sys.executable, "-m", "pipeline", "demo"]
-    return folder / "demo", subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1500)
+    return folder / "demo", subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=3000)
 
 
 def test_the_demo_ends_well_with_a_line_a_stage(demo):
