@@ -66,6 +66,11 @@ class LabelTable:
         return tuple(s.value for s in self.structures)
 
     @property
+    def outside(self) -> int:
+        """What a voxel of no structure holds: the background's value, or 0 where each structure has a channel of 0 and 1."""
+        return 0 if self.overlapping else self.background
+
+    @property
     def binary(self) -> bool:
         return len(self.structures) == 1
 

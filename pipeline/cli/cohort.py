@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..network.sizes import DEFAULT_TILE
+from .segmenting import add_computing_options, add_file_options, computing, formats
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -29,19 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--part", default="1/1", metavar="I/N", help="only every N-th series, from the I-th: for job arrays")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes side by side, cores divided among them")
     parser.add_argument("--scheduler", default="", metavar="ADDRESS", help="run on this Dask cluster instead")
-    parser.add_argument("--accept-irregular", action="store_true", help="also slices with holes or uneven distances")
-    parser.add_argument("--seg", action=argparse.BooleanOptionalAction, help="DICOM SEG; on where the input is DICOM")
-    parser.add_argument("--rtstruct", action="store_true", help="also an RTSTRUCT, where the input is DICOM")
-    parser.add_argument("--slicer", action="store_true", help="also mask.seg.nrrd, a segmentation of 3D Slicer")
-    parser.add_argument("--itksnap", action="store_true", help="also mask.labels.txt, label descriptions of ITK-SNAP")
-    parser.add_argument("--page", action=argparse.BooleanOptionalAction, default=True, help="report.html of each series")
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where the network runs")
-    parser.add_argument(
-        "--runtime", default="auto", metavar="auto|torch|openvino|onnxruntime", help="what computes the network"
-    )
-    parser.add_argument("--precision", default="auto", metavar="auto|fp32|bf16", help="bf16 is faster where the CPU has it")
-    parser.add_argument("--flips", action="store_true", help="average over mirror images, where the training had them")
-    parser.add_argument("--tile", type=int, default=DEFAULT_TILE, metavar="PX", help="largest tile: memory, not the mask")
+    add_file_options(parser)
+    add_computing_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,14 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
         bundle_name=bundle.name,
         bundle_sha256=bundle.digest,
         out=out,
-        formats=tuple((name, getattr(arguments, name)) for name in ("seg", "rtstruct", "slicer", "itksnap")),
+        formats=tuple(formats(arguments).items()),
         page=arguments.page,
         accept_irregular=arguments.accept_irregular,
-        flips=arguments.flips,
-        device=arguments.device,
-        runtime=arguments.runtime,
-        precision=arguments.precision,
-        tile=arguments.tile,
+        **computing(arguments),
     )
     part = part_of(arguments.part)
     units = list_units(arguments.list, out=out, part=part)

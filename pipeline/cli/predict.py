@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..network.sizes import DEFAULT_TILE
+from .segmenting import add_computing_options, add_file_options, computing, formats
 
 if TYPE_CHECKING:
     from ..inference.prediction import Prediction
@@ -25,22 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", required=True, metavar="OUT", help="where the prediction folders go")
     parser.add_argument("--series", default="", metavar="S", help="which series, where a folder holds several: number or UID")
     parser.add_argument("--volume", default="", metavar="V", help="which volume, where a series holds several")
-    parser.add_argument("--accept-irregular", action="store_true", help="also slices with holes or uneven distances")
     parser.add_argument("--pixel-size", type=float, metavar="MM", help="of pictures, which do not say it")
-    parser.add_argument("--seg", action=argparse.BooleanOptionalAction, help="DICOM SEG; on where the input is DICOM")
-    parser.add_argument("--rtstruct", action="store_true", help="also an RTSTRUCT, where the input is DICOM")
-    parser.add_argument("--slicer", action="store_true", help="also mask.seg.nrrd, a segmentation of 3D Slicer")
-    parser.add_argument("--itksnap", action="store_true", help="also mask.labels.txt, label descriptions of ITK-SNAP")
-    parser.add_argument("--page", action=argparse.BooleanOptionalAction, default=True, help="report.html, to look at; on")
     parser.add_argument("--timings", action="store_true", help="print the seconds of each stage")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier predictions of the same name")
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where the network runs")
-    parser.add_argument(
-        "--runtime", default="auto", metavar="auto|torch|openvino|onnxruntime", help="what computes the network"
-    )
-    parser.add_argument("--precision", default="auto", metavar="auto|fp32|bf16", help="bf16 is faster where the CPU has it")
-    parser.add_argument("--flips", action="store_true", help="average over mirror images, where the training had them")
-    parser.add_argument("--tile", type=int, default=DEFAULT_TILE, metavar="PX", help="largest tile: memory, not the mask")
+    add_file_options(parser)
+    add_computing_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     order = Order(
         out=Path(arguments.out),
-        formats={name: getattr(arguments, name) for name in ("seg", "rtstruct", "slicer", "itksnap")},
+        formats=formats(arguments),
         overwrite=arguments.overwrite,
         series=arguments.series,
         volume=arguments.volume,
@@ -58,14 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         page=arguments.page,
         command=_without_places(arguments),
     )
-    predictor = Predictor.from_bundle(
-        arguments.bundle,
-        device=arguments.device,
-        runtime=arguments.runtime,
-        precision=arguments.precision,
-        tile=arguments.tile,
-        flips=arguments.flips,
-    )
+    predictor = Predictor.from_bundle(arguments.bundle, **computing(arguments))
     failures = predict_all(predictor, arguments.inputs, order, done=_print_with_timings if arguments.timings else _print)
     return 2 if failures else 0
 
@@ -79,8 +61,10 @@ def _print(prediction: Prediction, folder: Path) -> None:
 
 
 def _print_with_timings(prediction: Prediction, folder: Path) -> None:
+    from ..handout.sidecar import SIDECAR
+
     _print(prediction, folder)
-    timings_s = json.loads((folder / "mask.json").read_text(encoding="utf-8"))["timings_s"]
+    timings_s = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))["timings_s"]
     print(f"  seconds: {', '.join(f'{stage} {seconds:.2f}' for stage, seconds in timings_s.items())}")
 
 

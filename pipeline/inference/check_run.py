@@ -84,5 +84,5 @@ def _outside_body(image: Volume, labels: np.ndarray, recipe: Recipe) -> int | No
     box = body_box(image, grid) if image.modality == "CT" else None
     if box is None:
         return None
-    found = grid.turn(labels != (0 if recipe.table.overlapping else recipe.table.background))
+    found = grid.turn(labels != recipe.table.outside)
     return int(np.count_nonzero(found) - np.count_nonzero(found[(slice(*box.slices), *box.in_plane)]))

@@ -128,9 +128,8 @@ def empty_labels(grid: SliceGrid, recipe: Recipe) -> np.ndarray:
     Returns: (columns, rows, slices[, structures]) uint8 of the background, a view of (slices, rows, columns[, structures]).
     """
     structures = (len(recipe.table.structures),) if recipe.table.overlapping else ()
-    background = 0 if recipe.table.overlapping else recipe.table.background
     return grid.turn_back(
-        np.full((grid.slices, grid.source_rows, grid.source_columns, *structures), background, dtype=np.uint8)
+        np.full((grid.slices, grid.source_rows, grid.source_columns, *structures), recipe.table.outside, dtype=np.uint8)
     )
 
 
@@ -145,4 +144,4 @@ def labels_of_slice(scores: Tensor, recipe: Recipe) -> np.ndarray:
 
 def as_written(labels: Volume, table: LabelTable) -> Volume:
     """The labels on the grid that a NIfTI file can hold: their own, or a right-angled one with background around it."""
-    return orthogonal(labels, labels=True, outside=0 if table.overlapping else table.background)
+    return orthogonal(labels, labels=True, outside=table.outside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 
 import numpy as np
@@ -15,11 +16,15 @@ from ...network.unet import OriginalUNet
 class GraphNetwork(nn.Module):
     """A network that another library computes, on the CPU.
 
-    Shapes: as the network's that it stands for. One answer at a time: all cores work on it.
+    Args:
+        network: that it stands for; only its sizes are taken.
+        run: (B, C, H, W) float32 → (B, K, H', W') float32, an array of its own.
+    Shapes: as the network's. One answer at a time: all cores work on it.
     """
 
-    def __init__(self, network: OriginalUNet) -> None:
+    def __init__(self, network: OriginalUNet, run: Callable[[np.ndarray], np.ndarray]) -> None:
         super().__init__()
+        self.run = run
         self.design, self.output = network.design, network.output
         self._one = Lock()
 
@@ -31,7 +36,3 @@ class GraphNetwork(nn.Module):
         if self.output == "rescale":
             scores = nn.functional.interpolate(scores, size=image.shape[-2:], mode="bilinear", align_corners=False)
         return scores
-
-    def run(self, image: np.ndarray) -> np.ndarray:
-        """(B, C, H, W) float32 → (B, K, H', W') float32, an array of its own."""
-        raise NotImplementedError

@@ -16,22 +16,13 @@ from .onnx_graph import INPUT
 ERRORS_ONLY = 3
 
 
-class OnnxNetwork(GraphNetwork):
+def start(network: OriginalUNet, precision: Precision, device: torch.device, graph: Callable[[], bytes]) -> GraphNetwork:
     """One session; its graph takes every size."""
+    import onnxruntime
 
-    def __init__(self, network: OriginalUNet, graph: bytes) -> None:
-        import onnxruntime
-
-        super().__init__(network)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = usable_cores()
-        options.log_severity_level = ERRORS_ONLY
-        options.enable_cpu_mem_arena = False  # it would keep the memory of the largest tile
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-    def run(self, image: np.ndarray) -> np.ndarray:
-        return np.asarray(self._session.run(None, {INPUT: image})[0])
-
-
-def start(network: OriginalUNet, precision: Precision, device: torch.device, graph: Callable[[], bytes]) -> OnnxNetwork:
-    return OnnxNetwork(network, graph())
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    options.log_severity_level = ERRORS_ONLY
+    options.enable_cpu_mem_arena = False  # it would keep the memory of the largest tile
+    session = onnxruntime.InferenceSession(graph(), options, providers=["CPUExecutionProvider"])
+    return GraphNetwork(network, lambda image: np.asarray(session.run(None, {INPUT: image})[0]))

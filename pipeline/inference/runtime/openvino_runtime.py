@@ -19,13 +19,12 @@ SHAPES_KEPT = 2  # compiled for fixed sizes, which is faster; each holds its own
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
-class OpenvinoNetwork(GraphNetwork):
-    """Compiled for each size of image when that first comes."""
+class Compiled:
+    """A graph, compiled for each size of image when that first comes."""
 
-    def __init__(self, network: OriginalUNet, precision: Precision, graph: bytes) -> None:
+    def __init__(self, graph: bytes, precision: Precision) -> None:
         import openvino
 
-        super().__init__(network)
         self._core = openvino.Core()
         self._model = self._core.read_model(graph)
         self._settings = {
@@ -35,7 +34,7 @@ class OpenvinoNetwork(GraphNetwork):
         }
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
 
-    def run(self, image: np.ndarray) -> np.ndarray:
+    def __call__(self, image: np.ndarray) -> np.ndarray:
         found = self._request(image.shape).infer({0: image}, share_inputs=True)
         return np.array(found[0])
 
@@ -49,5 +48,5 @@ class OpenvinoNetwork(GraphNetwork):
         return self._requests[shape]
 
 
-def start(network: OriginalUNet, precision: Precision, device: torch.device, graph: Callable[[], bytes]) -> OpenvinoNetwork:
-    return OpenvinoNetwork(network, precision, graph())
+def start(network: OriginalUNet, precision: Precision, device: torch.device, graph: Callable[[], bytes]) -> GraphNetwork:
+    return GraphNetwork(network, Compiled(graph(), precision))
