@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +200,26 @@ def test_a_runtime_that_is_not_installed_is_named_with_the_remedy(tmp_path, monk
     monkeypatch.setattr("pipeline.inference.runtime.catalogue.find_spec", lambda package: None)
     with pytest.raises(UserError, match=r"openvino is not installed\. Type: pip install 'unet\[openvino\]'"):
         Predictor(make_bundle(tmp_path), runtime="openvino")
+
+
+def test_signals_do_no_harm_after_openvino_was_dropped_by_another_thread(tmp_path):
+    """As in a service that loads bundles in one thread and lets go of them in others, or loads data in forked processes."""
+    program = """
+import signal, threading, torch
+from pipeline.inference.runtime.catalogue import started
+from pipeline.inference.runtime.converted import Converted
+from pipeline.network.unet import OriginalUNet
+network = OriginalUNet(in_channels=1, out_channels=2, width=4, depth=1).eval()
+kept = [started("openvino", "fp32", network, torch.device("cpu"), Converted("a" * 64))]
+kept[0](torch.zeros(1, 1, 20, 20))
+other = threading.Thread(target=kept.clear)
+other.start()
+other.join()
+seen = []
+signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+signal.raise_signal(signal.SIGUSR1)
+print(len(seen))
+"""
+    environment = {**os.environ, "UNET_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,7 @@ class Compiled:
     """A graph, compiled for each size of image when that first comes."""
 
     def __init__(self, graph: bytes, precision: Precision) -> None:
-        import openvino
-
-        self._core = openvino.Core()
-        self._model = self._core.read_model(graph)
+        self._model = _core().read_model(graph)
         self._settings = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],  # left alone, it would be bfloat16 without a word
             "PERFORMANCE_HINT": "LATENCY",
@@ -43,9 +41,21 @@ class Compiled:
             while len(self._requests) >= SHAPES_KEPT:
                 self._requests.popitem(last=False)
             self._model.reshape({INPUT: list(shape)})
-            self._requests[shape] = self._core.compile_model(self._model, "CPU", self._settings).create_infer_request()
+            self._requests[shape] = _core().compile_model(self._model, "CPU", self._settings).create_infer_request()
         self._requests.move_to_end(shape)
         return self._requests[shape]
+
+
+@cache
+def _core() -> Any:
+    """One for the process, never given back.
+
+    OpenVINO gives the thread that makes one a stack for signals, and frees it with the last reference, in whichever thread
+    that goes: the next signal to the first would then end the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def start(network: OriginalUNet, precision: Precision, device: torch.device, graph: Callable[[], bytes]) -> GraphNetwork:
