@@ -27,7 +27,7 @@ demo: ## the whole chain on made-up CT scans, in a few minutes
 
 test: ## run all tests; ARGS='-k dicom' runs some
 	$(call prepare,test)
-	@OMP_NUM_THREADS=$(TEST_THREADS) $(VENV)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=$(TEST_THREADS) $(VENV)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0 $(ARGS)
 
 test-long: ## 5,000 made-up DICOM series instead of 200; EXAMPLES=1000 makes it fewer
 	$(call prepare,test)
