@@ -26,6 +26,7 @@ def add_computing_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--precision", default="auto", metavar="auto|fp32|bf16", help="bf16 is faster where the CPU has it")
     parser.add_argument("--flips", action="store_true", help="average over mirror images, where the training had them")
+    parser.add_argument("--only", nargs="+", default=(), metavar="LABEL", help="these structures alone")
     parser.add_argument("--tile", type=int, default=DEFAULT_TILE, metavar="PX", help="largest tile: memory, not the mask")
 
 
@@ -36,4 +37,5 @@ def formats(arguments: argparse.Namespace) -> dict[str, bool | None]:
 
 def computing(arguments: argparse.Namespace) -> dict[str, Any]:
     """As `Predictor` takes them."""
-    return {name: getattr(arguments, name) for name in ("device", "runtime", "precision", "flips", "tile")}
+    names = ("device", "runtime", "precision", "flips", "tile")
+    return {name: getattr(arguments, name) for name in names} | {"only": tuple(arguments.only)}

@@ -30,6 +30,7 @@ class Job:
     page: bool = True  # report.html of each series
     accept_irregular: bool = False
     flips: bool = False
+    only: tuple[str, ...] = ()  # names of structures; () is all
     device: str = "auto"  # this and the following as in `Predictor`
     runtime: str = "auto"
     precision: str = "auto"
@@ -43,6 +44,7 @@ class Job:
             self.page,
             self.accept_irregular,
             self.flips,
+            self.only,
             self.runtime,
             self.precision,
             unit.pixel_size_mm,
@@ -75,7 +77,13 @@ class Job:
 
     def _predictor(self, kind: type[Predictor], runtime: str, precision: str) -> Predictor:
         return kind.from_bundle(
-            self.bundle, device=self.device, runtime=runtime, precision=precision, tile=self.tile, flips=self.flips
+            self.bundle,
+            device=self.device,
+            runtime=runtime,
+            precision=precision,
+            tile=self.tile,
+            flips=self.flips,
+            only=self.only,
         )
 
 

@@ -140,7 +140,7 @@ def _segmented(job: Job, unit: Unit, begun: Record, predictor: Predictor) -> Rec
     if not begun.owns:
         next_step = "Remove it, or choose another folder with -o."
         raise UserError("a prediction that is not of this cohort is there already", where=target, next=next_step)
-    formats = chosen_formats(dict(job.formats), image, predictor.bundle.recipe.table)
+    formats = chosen_formats(dict(job.formats), image, predictor.table)
     prediction = predictor.predict(image)
     prediction = replace(prediction, timings_s={**prediction.timings_s, "read": read_s})
     folder = write_prediction(prediction, job.out, formats=formats, overwrite=True, page=job.page, name=unit.name)

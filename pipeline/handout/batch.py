@@ -70,7 +70,7 @@ def _predict(predictor: Predictor, source: str, order: Order, written: Mapping[P
     if earlier is not None:
         raise UserError(f"would overwrite the mask of {earlier}", where=source, next="Use another -o for it.")
     free_place(image.source, order.out, overwrite=order.overwrite)
-    formats = chosen_formats(order.formats, image, predictor.bundle.recipe.table)
+    formats = chosen_formats(order.formats, image, predictor.table)
     try:
         prediction = predictor.predict(image)
     except UserError as error:

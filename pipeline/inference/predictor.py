@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ..network.mirrored import mirrored
 from ..network.sizes import DEFAULT_TILE
 from ..network.tiling import WholeSlice
 from ..progress import bar
+from .only import chosen_table, keep_only
 from .prediction import Prediction, structure_volumes
 from .runtime.catalogue import started
 from .runtime.choose import choose
@@ -38,7 +40,9 @@ class Predictor:
         precision: "fp32", "bf16", or "auto": bf16 where the processor has it and it is faster.
         tile: largest input side of the network in pixels: bounds the memory, does not change the mask.
         flips: average over the mirror images that the network was trained on: two or four times the time.
-    Raises: UserError for flips where it was trained without, or a runtime, precision or device that is not to be had here.
+        only: names of structures; the others are left out of every prediction. () is all.
+    Raises: UserError for flips where it was trained without, an unknown structure, or a runtime, precision or device that
+        is not to be had here.
     """
 
     def __init__(
@@ -50,8 +54,10 @@ class Predictor:
         precision: str = "auto",
         tile: int = DEFAULT_TILE,
         flips: bool = False,
+        only: Sequence[str] = (),
     ) -> None:
         self.bundle, recipe = bundle, bundle.recipe
+        self.table = chosen_table(recipe.table, only)
         self.device = _device(device)
         self.flips = tuple(recipe.flips) if flips else ()
         network = bundle.load_network()
@@ -70,9 +76,10 @@ class Predictor:
         precision: str = "auto",
         tile: int = DEFAULT_TILE,
         flips: bool = False,
+        only: Sequence[str] = (),
     ) -> Predictor:
         """Open a bundle folder. Raises: UserError as the class does, or where it is damaged or of an unknown kind."""
-        return cls(open_bundle(path), device=device, runtime=runtime, precision=precision, tile=tile, flips=flips)
+        return cls(open_bundle(path), device=device, runtime=runtime, precision=precision, tile=tile, flips=flips, only=only)
 
     def predict(
         self,
@@ -108,13 +115,13 @@ class Predictor:
         except UserError as error:
             where = image.source.short_name if isinstance(source, Volume) else source  # as the caller named it
             raise UserError(error.what, where=where, next=error.next) from error
-        labels = replace(image, array=array)
+        labels = replace(image, array=keep_only(array, self.bundle.recipe.table, self.table))
         finished = time.monotonic()
         return Prediction(
             image=image,
             labels=labels,
-            table=self.bundle.recipe.table,
-            structures=structure_volumes(labels, self.bundle.recipe.table),
+            table=self.table,
+            structures=structure_volumes(labels, self.table),
             notices=(*image.source.notices, *_sheared(image), *self._other_plane(image)),
             timings_s={"read": round(read - started, 3), "segment": round(finished - read, 3)},
             provenance={

@@ -99,3 +99,9 @@ def test_the_number_of_members_has_a_limit():
             build_ensemble("original", settings, members=number, head="softmax")
     with pytest.raises(UserError, match="'os:system' is not a network"):
         build_ensemble("os:system", settings, members=2, head="softmax")
+
+
+def test_of_two_classes_the_decision_is_that_of_the_largest_score_also_in_ties():
+    scores = torch.randint(-2, 3, (2, 2, 30, 40), generator=torch.Generator().manual_seed(0)).float()
+    decided = decide(scores, "softmax", overlapping=False)
+    assert decided.dtype == torch.uint8 and torch.equal(decided, scores.argmax(dim=1).to(torch.uint8))

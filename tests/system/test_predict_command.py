@@ -235,6 +235,28 @@ def test_all_formats_come_from_one_command_and_hold_one_mask(tmp_path: Path, cap
     assert not (folder / "mask.seg.dcm").exists()  # the folder is the new prediction's, nothing of the old one stays
 
 
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_only_the_structures_asked_for_are_handed_out_as_they_are_in_the_whole_mask(
+    overlapping: bool, tmp_path: Path, capsys
+) -> None:
+    table = label_table({"organ": 1, "lesion": 2}, overlapping=overlapping)
+    network = {"head": "sigmoid" if overlapping else "softmax"}
+    bundle = make_bundle(tmp_path / "made", table=table, network=network)
+    image = save_nifti(tmp_path / "scan.nii", hounsfield())
+    words = ["predict", str(bundle.path), str(image), "-o"]
+    assert main([*words, str(tmp_path / "all")]) == main([*words, str(tmp_path / "some"), "--only", "lesion"]) == 0
+    whole, some = (mask_of(tmp_path / name / "scan") for name in ("all", "some"))
+    expected = whole[..., 1] if overlapping else np.where(whole == 2, 2, 0)
+    assert expected.any() and np.array_equal(some, expected)
+    said = json.loads((tmp_path / "some" / "scan" / "mask.json").read_text(encoding="utf-8"))
+    assert [(s["name"], s["value"]) for s in said["labels"]["structures"]] == [("lesion", expected.max())]
+    assert [found["voxels"] for found in said["volumes"]] == [np.count_nonzero(expected)]
+    assert capsys.readouterr().out.count("organ") == 1
+    assert main([*words, str(tmp_path / "none"), "--only", "leson"]) == 2
+    assert "unet: --only: 'leson' is not a structure of this bundle (did you mean lesion?)" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize("option", ["--seg", "--rtstruct"])
 def test_dicom_formats_of_a_nifti_file_are_refused_in_one_line(option: str, bundle: Bundle, tmp_path: Path, capsys) -> None:
     path = save_nifti(tmp_path / "scan.nii.gz", hounsfield())
