@@ -7,7 +7,7 @@ from typing import Any
 
 from ..network.sizes import DEFAULT_TILE
 
-FORMATS = ("seg", "rtstruct", "slicer", "itksnap")  # options by the names of `chosen_formats`
+FORMATS = ("seg", "rtstruct", "slicer", "itksnap", "probabilities", "uncertainty")  # options by the names of `chosen_formats`
 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +16,8 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rtstruct", action="store_true", help="also an RTSTRUCT, where the input is DICOM")
     parser.add_argument("--slicer", action="store_true", help="also mask.seg.nrrd, a segmentation of 3D Slicer")
     parser.add_argument("--itksnap", action="store_true", help="also mask.labels.txt, label descriptions of ITK-SNAP")
+    parser.add_argument("--probabilities", action="store_true", help="also probabilities.nii.gz, a channel a structure")
+    parser.add_argument("--uncertainty", action="store_true", help="also uncertainty.nii.gz: 0 certain, 1 cannot tell")
     parser.add_argument("--page", action=argparse.BooleanOptionalAction, default=True, help="report.html, to look at; on")
 
 

@@ -44,7 +44,7 @@ class Job:
             self.page,
             self.accept_irregular,
             self.flips,
-            self.only,
+            sorted(self.only),
             self.runtime,
             self.precision,
             unit.pixel_size_mm,

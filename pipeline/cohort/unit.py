@@ -12,8 +12,8 @@ from glob import escape
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..handout.folder import free_place, write_prediction
-from ..handout.formats import chosen_formats
+from ..handout.folder import free_place
+from ..handout.predict_into import predict_into
 from ..handout.sidecar import SIDECAR
 from ..io.paths import write_text
 from ..io.read import read_volume
@@ -132,18 +132,23 @@ def _attempt(job: Job, unit: Unit, begun: Record, predictor: Predictor | None) -
 
 
 def _segmented(job: Job, unit: Unit, begun: Record, predictor: Predictor) -> Record:
-    """Everything that can be refused is refused before the network runs."""
     began = time.monotonic()
     image = _read_image(unit, job)
-    read_s = round(time.monotonic() - began, 3)
+    read_s = time.monotonic() - began
     target = free_place(image.source, job.out, overwrite=True, name=unit.name)
     if not begun.owns:
         next_step = "Remove it, or choose another folder with -o."
         raise UserError("a prediction that is not of this cohort is there already", where=target, next=next_step)
-    formats = chosen_formats(dict(job.formats), image, predictor.table)
-    prediction = predictor.predict(image)
-    prediction = replace(prediction, timings_s={**prediction.timings_s, "read": read_s})
-    folder = write_prediction(prediction, job.out, formats=formats, overwrite=True, page=job.page, name=unit.name)
+    _, folder = predict_into(
+        job.out,
+        predictor,
+        image,
+        read_s=read_s,
+        formats=dict(job.formats),
+        overwrite=True,
+        page=job.page,
+        name=unit.name,
+    )
     said = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
     return replace(begun, state="done", volumes=tuple(said["volumes"]), notices=tuple(said["notices"]))
 

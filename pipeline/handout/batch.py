@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
@@ -12,8 +12,7 @@ from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
 from ..io.read import read_volume
 from ..progress import say
-from .folder import free_place, write_prediction
-from .formats import chosen_formats
+from .predict_into import predict_into
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,6 @@ def predict_all(
 
 
 def _predict(predictor: Predictor, source: str, order: Order, written: Mapping[Path, str]) -> tuple[Prediction, Path]:
-    """Everything that can be refused is refused before the network runs."""
     started = time.monotonic()
     image = read_volume(
         source,
@@ -69,16 +67,18 @@ def _predict(predictor: Predictor, source: str, order: Order, written: Mapping[P
     earlier = written.get(order.out / image.source.short_name)
     if earlier is not None:
         raise UserError(f"would overwrite the mask of {earlier}", where=source, next="Use another -o for it.")
-    free_place(image.source, order.out, overwrite=order.overwrite)
-    formats = chosen_formats(order.formats, image, predictor.table)
     try:
-        prediction = predictor.predict(image)
+        return predict_into(
+            order.out,
+            predictor,
+            image,
+            read_s=read_s,
+            formats=order.formats,
+            overwrite=order.overwrite,
+            page=order.page,
+            command=order.command,
+        )
     except UserError as error:
+        if error.where != image.source.short_name:
+            raise
         raise UserError(error.what, where=source, next=error.next) from error  # as the caller named it
-    prediction = replace(
-        prediction,
-        timings_s={**prediction.timings_s, "read": round(read_s, 3)},
-        provenance={**prediction.provenance, **({"command": order.command} if order.command else {})},
-    )
-    folder = write_prediction(prediction, order.out, formats=formats, overwrite=order.overwrite, page=order.page)
-    return prediction, folder

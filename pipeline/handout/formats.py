@@ -27,6 +27,7 @@ class Format:
     writer: str  # module:function, loaded when chosen; (prediction, path), or (prediction, study, path) where DICOM is needed
     exact: bool = False  # on the acquired slices themselves, also where the mask had to be resampled
     overlapping: bool = True  # can hold a voxel that belongs to two structures
+    map: Literal["", "probabilities", "uncertainty"] = ""  # that `Predictor.predict` has to be asked for
 
     def write(self, prediction: Prediction, study: Study | None, path: Path) -> None:
         """Write the file and read it back. Raises: RuntimeError where it reads back differently."""
@@ -59,6 +60,22 @@ FORMATS = (
         needs="",
         writer=".itksnap:write_itksnap",
         overlapping=False,
+    ),
+    Format(
+        option="probabilities",
+        file="probabilities.nii.gz",
+        what="probabilities as NIfTI",
+        needs="",
+        writer=".maps:write_probabilities",
+        map="probabilities",
+    ),
+    Format(
+        option="uncertainty",
+        file="uncertainty.nii.gz",
+        what="uncertainty as NIfTI",
+        needs="",
+        writer=".maps:write_uncertainty",
+        map="uncertainty",
     ),
 )
 BY_DEFAULT = ("seg",)  # where the input is DICOM

@@ -38,6 +38,8 @@ class Prediction:
     labels: Volume  # uint8, the image's grid; overlapping structures on a fourth axis
     table: LabelTable
     structures: tuple[StructureVolume, ...]
+    probabilities: np.ndarray | None = None  # where asked for: float16 (columns, rows, slices, structures), 0 to 1
+    uncertainty: np.ndarray | None = None  # where asked for: float16 (columns, rows, slices), 0 certain to 1
     notices: tuple[Notice, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)  # stage → seconds
     provenance: Mapping[str, str] = field(default_factory=dict)  # bundle, version, hash, software

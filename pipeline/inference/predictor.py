@@ -20,6 +20,7 @@ from ..network.mirrored import mirrored
 from ..network.sizes import DEFAULT_TILE
 from ..network.tiling import WholeSlice
 from ..progress import bar
+from .maps import Maps
 from .only import chosen_table, keep_only
 from .prediction import Prediction, structure_volumes
 from .runtime.catalogue import started
@@ -89,12 +90,15 @@ class Predictor:
         volume: str = "",
         pixel_size_mm: float | None = None,
         accept_irregular: bool = False,
+        probabilities: bool = False,
+        uncertainty: bool = False,
     ) -> Prediction:
         """Segment one volume.
 
         Args:
             source: a volume, or what `read_volume` reads: a DICOM folder, a zip of one, NIfTI, a picture.
             series, volume, pixel_size_mm, accept_irregular: as in `read_volume`; for paths only.
+            probabilities, uncertainty: also these, as `Maps` has them.
         Raises: UserError as `read_volume` does, or where the volume is not what the bundle was trained for.
         """
         started = time.monotonic()
@@ -104,24 +108,29 @@ class Predictor:
                 image, series=series, volume=volume, pixel_size_mm=pixel_size_mm, accept_irregular=accept_irregular
             )
         read = time.monotonic()
+        recipe = self.bundle.recipe
+        maps = Maps(image, recipe, self.table, probabilities=probabilities, uncertainty=uncertainty)
         try:
             array = segment(
                 self.network,
                 image,
-                self.bundle.recipe,
+                recipe,
                 device=self.device,
                 bar=lambda items: bar(items, title=image.source.short_name, unit="slice"),
+                see=maps,
             )
         except UserError as error:
             where = image.source.short_name if isinstance(source, Volume) else source  # as the caller named it
             raise UserError(error.what, where=where, next=error.next) from error
-        labels = replace(image, array=keep_only(array, self.bundle.recipe.table, self.table))
+        labels = replace(image, array=keep_only(array, recipe.table, self.table))
         finished = time.monotonic()
         return Prediction(
             image=image,
             labels=labels,
             table=self.table,
             structures=structure_volumes(labels, self.table),
+            probabilities=maps.probabilities,
+            uncertainty=maps.uncertainty,
             notices=(*image.source.notices, *_sheared(image), *self._other_plane(image)),
             timings_s={"read": round(read - started, 3), "segment": round(finished - read, 3)},
             provenance={

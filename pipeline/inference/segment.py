@@ -26,14 +26,19 @@ from ..network.decide import decide
 from .body import Box, body_box
 
 Bar = Callable[[Iterable[int]], Iterable[int]]
+See = Callable[[tuple[int, slice, slice], Tensor], None]
 
 
-def segment(network: nn.Module, volume: Volume, recipe: Recipe, *, device: torch.device, bar: Bar = iter) -> np.ndarray:
+def segment(
+    network: nn.Module, volume: Volume, recipe: Recipe, *, device: torch.device, bar: Bar = iter, see: See | None = None
+) -> np.ndarray:
     """Label values of every voxel.
 
     Args:
         network: any image size in, scores of the same size out (`WholeSlice`); in evaluation mode.
         bar: wraps the slice numbers, to show progress.
+        see: is shown all that labels are decided from: slice, rows and columns as `SliceGrid.turn` numbers them, and the scores
+            (1, K, rows, columns) there.
     Returns: uint8 (columns, rows, slices) of label values, or for overlapping structures (columns, rows, slices, structures).
     Raises: UserError where the volume is not what the bundle was trained for.
     """
@@ -46,7 +51,10 @@ def segment(network: nn.Module, volume: Volume, recipe: Recipe, *, device: torch
     with torch.inference_mode():
         for index in bar(range(*box.slices)):
             image = torch.from_numpy(slices[index])[None].to(device)
-            turned[(index, *box.in_plane)] = labels_of_slice(scores_within(network, image, grid, box), recipe)
+            scores = scores_within(network, image, grid, box)
+            turned[(index, *box.in_plane)] = labels_of_slice(scores, recipe)
+            if see is not None:
+                see((index, *box.in_plane), scores)
     return postprocess(labels, recipe.table, recipe.postprocessing, voxel_ml(volume.affine))
 
 

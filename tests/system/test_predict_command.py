@@ -210,6 +210,7 @@ def test_all_formats_come_from_one_command_and_hold_one_mask(tmp_path: Path, cap
     bundle = thresholding_bundle(tmp_path, table=label_table({"Tumör": 3}), modality="CT", at=500)
     series = save(volume_datasets(noise(6, 24, 28), step=(0, 1.0, 4.0)), tmp_path / "tilted")
     words = ["predict", str(bundle.path), str(series), "--rtstruct", "--slicer", "--itksnap", "-o", str(tmp_path / "out")]
+    words += ["--probabilities", "--uncertainty"]
     assert main(words) == 0
     folder = tmp_path / "out/series4_11111111"
     files = [
@@ -220,7 +221,9 @@ def test_all_formats_come_from_one_command_and_hold_one_mask(tmp_path: Path, cap
         "mask.seg.dcm",
         "mask.seg.nrrd",
         "overlay.png",
+        "probabilities.nii.gz",
         "report.html",
+        "uncertainty.nii.gz",
     ]
     assert sorted(path.name for path in folder.iterdir()) == files
     inside = noise(6, 24, 28) - 1000 > 500  # (slices, rows, columns): what this network finds

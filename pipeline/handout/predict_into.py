@@ -1,0 +1,47 @@
+"""Segment an image that was read, and write what is wanted of it: what one prediction and one series of a cohort share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ..inference.prediction import Prediction
+from ..inference.predictor import Predictor
+from ..io.volume import Volume
+from .folder import free_place, write_prediction
+from .formats import chosen_formats
+
+
+def predict_into(
+    out: Path,
+    predictor: Predictor,
+    image: Volume,
+    *,
+    read_s: float,
+    formats: Mapping[str, bool | None],
+    overwrite: bool,
+    page: bool,
+    name: str = "",
+    command: str = "",
+) -> tuple[Prediction, Path]:
+    """Everything that can be refused is refused before the network runs.
+
+    Args:
+        out: where the prediction's folder goes.
+        read_s: seconds that reading took.
+        formats: what is wanted, as in `chosen_formats`.
+        overwrite, page, name: as in `write_prediction`.
+        command: what was typed, for the record; with nothing of a patient in it.
+    Returns: the prediction and its folder.
+    Raises: UserError as `free_place`, `chosen_formats`, `Predictor.predict` and `write_prediction` do.
+    """
+    free_place(image.source, out, overwrite=overwrite, name=name)
+    chosen = chosen_formats(formats, image, predictor.table)
+    prediction = predictor.predict(image, **{row.map: True for row in chosen if row.map})
+    prediction = replace(
+        prediction,
+        timings_s={**prediction.timings_s, "read": round(read_s, 3)},
+        provenance={**prediction.provenance, **({"command": command} if command else {})},
+    )
+    return prediction, write_prediction(prediction, out, formats=chosen, overwrite=overwrite, page=page, name=name)
