@@ -123,6 +123,7 @@ def write_bundle(folder: Path, width: int, *, body_box: bool) -> Path:
     from pipeline.io.paths import write_text
     from pipeline.labels import label_table
     from pipeline.network.catalogue import build_network
+    from pipeline.network.ranges import find_ranges
     from pipeline.training.checkpoint import save_checkpoint
     from pipeline.training.experiment import Experiment, NetworkSettings, experiment_yaml
     from pipeline.training.run_folder import RunFolder
@@ -143,8 +144,11 @@ def write_bundle(folder: Path, width: int, *, body_box: bool) -> Path:
     network = build_network("original", experiment.network_settings(table, 1))
     save_checkpoint({"epoch": 1, "network": network.state_dict()}, run.best)
     save_checkpoint({"epoch": 1, "network": network.state_dict()}, run.last)
-    checks = Checks(cases=1, unseen=False, agreement=1.0, dice={}, outside_body=0) if body_box else None
-    return build_bundle(run.path, folder / "bundle", check=lambda _: checks).path
+    images = torch.randn(2, 1, 1, 252, 252)
+    checks = Checks(
+        cases=1, unseen=False, differences={}, outside_body=0 if body_box else None, ranges=(find_ranges(network, images),)
+    )
+    return build_bundle(run.path, folder / "bundle", check=lambda *_: checks).path
 
 
 def command(who: str, series: Path, plain: Path, boxed: Path, folder: Path) -> list[str]:

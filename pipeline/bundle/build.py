@@ -77,7 +77,7 @@ def build_bundle(
     checkpoint: Checkpoint = "best",
     version: str = "0.1.0",
     fold: int | None = None,
-    check: Callable[[Path], Checks | None] | None = None,
+    check: Callable[[Path, Checkpoint], Checks | None] | None = None,
 ) -> Bundle:
     """Package a run, or all folds of a cross-validation as an ensemble.
 
@@ -88,12 +88,13 @@ def build_bundle(
         version: the bundle's own.
         fold: of a cross-validation this one's model alone.
         check: compares on the cases of a run folder (`inference.check_run`), once nothing else is in the way; its result goes
-            into the model card, and where nothing was found outside the body of CTs, that is left out in prediction.
+            into the model card. Where nothing was found outside the body of CTs, that is left out in prediction; ranges that
+            eight bits were compared with become part of the bundle.
     Raises: UserError where the run has no checkpoint or one of another network, or `out` is something else than a bundle.
     """
     contents, out = _contents(run_folder, fold, checkpoint), Path(out)
     _refuse_other_folder(out)
-    checks = check(_run_of(run_folder, fold)) if check else None
+    checks = check(_run_of(run_folder, fold), checkpoint) if check else None
     if checks is not None:
         contents = replace(contents, recipe=replace(contents.recipe, body_box=checks.body_box))
     try:
@@ -147,6 +148,7 @@ def _write(contents: Contents, out: Path, *, name: str, version: str, where: Pat
         "network": {"name": experiment.network.name, "settings": settings, **several},
         "recipe": recipe.to_json(),
         "weights_sha256": digest,
+        **({"int8": {"ranges": [dict(ranges) for ranges in checks.ranges]}} if checks and checks.ranges else {}),
         "unet": __version__,
     }
     unet["sha256"] = contents_sha256(unet)

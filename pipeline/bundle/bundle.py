@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..network.decide import Head
     from ..network.ensemble import Ensemble
+    from ..network.ranges import Ranges
     from ..network.unet import OriginalUNet
 
 FORMAT = 2  # the newest "unet" part of metadata.json that is read; what older versions would read wrongly raises it
@@ -37,6 +39,7 @@ class Bundle:
     members: int = 1  # so many of these networks answer together
     recipe: Recipe
     weights_sha256: str
+    ranges: tuple[Ranges, ...] = ()  # of each network, where it may be computed in eight bits
     digest: str  # sha256 over network, recipe and weights: two bundles with one digest give one mask
 
     def weights(self) -> dict[str, Tensor]:
@@ -102,10 +105,19 @@ def open_bundle(path: Path | str) -> Bundle:
             members=int(part["network"].get("members", 1)),
             recipe=recipe_from_json(part["recipe"], where=str(file)),
             weights_sha256=str(part["weights_sha256"]),
+            ranges=tuple(map(_ranges, part.get("int8", {}).get("ranges", []))),
             digest=digest,
         )
     except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"cannot be read: {error!r}", where=file, next="Build the bundle again.") from error
+
+
+def _ranges(data: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    found = {name: (float(low), float(high)) for name, (low, high) in data.items()}
+    for name, (low, high) in found.items():
+        if not -math.inf < low <= 0 <= high < math.inf:
+            raise ValueError(f"int8: the range of {name} is {low} to {high}")
+    return found
 
 
 def format_of(recipe: Recipe, members: int) -> int:

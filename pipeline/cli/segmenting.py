@@ -26,8 +26,10 @@ def add_computing_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runtime", default="auto", metavar="auto|torch|openvino|onnxruntime", help="what computes the network"
     )
-    parser.add_argument("--precision", default="auto", metavar="auto|fp32|bf16", help="bf16 is faster where the CPU has it")
-    parser.add_argument("--flips", action="store_true", help="average over mirror images, where the training had them")
+    parser.add_argument(
+        "--precision", default="auto", metavar="auto|fp32|bf16|int8", help="bf16 is faster where the CPU has it"
+    )
+    parser.add_argument("--flips", "--tta", action="store_true", help="average over mirror images, if the training had them")
     parser.add_argument("--only", nargs="+", default=(), metavar="LABEL", help="these structures alone")
     parser.add_argument("--tile", type=int, default=DEFAULT_TILE, metavar="PX", help="largest tile: memory, not the mask")
 

@@ -38,7 +38,8 @@ def predict_into(
     """
     free_place(image.source, out, overwrite=overwrite, name=name)
     chosen = chosen_formats(formats, image, predictor.table)
-    prediction = predictor.predict(image, **{row.map: True for row in chosen if row.map})
+    maps = {row.map for row in chosen}
+    prediction = predictor.predict(image, probabilities="probabilities" in maps, uncertainty="uncertainty" in maps)
     prediction = replace(
         prediction,
         timings_s={**prediction.timings_s, "read": round(read_s, 3)},

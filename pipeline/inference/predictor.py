@@ -38,7 +38,7 @@ class Predictor:
         bundle: from `open_bundle`.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "mps".
         runtime: "torch", "openvino", "onnxruntime", or "auto": the fastest here that gives torch's answer.
-        precision: "fp32", "bf16", or "auto": bf16 where the processor has it and it is faster.
+        precision: "fp32", "bf16", "auto": bf16 where the processor has it and it is faster; or "int8", for bundles built so.
         tile: largest input side of the network in pixels: bounds the memory, does not change the mask.
         flips: average over the mirror images that the network was trained on: two or four times the time.
         only: names of structures; the others are left out of every prediction. () is all.
@@ -62,8 +62,9 @@ class Predictor:
         self.device = _device(device)
         self.flips = tuple(recipe.flips) if flips else ()
         network = bundle.load_network()
-        self.choice = choose(network, digest=bundle.digest, device=self.device, runtime=runtime, precision=precision)
-        computing = started(self.choice.runtime, self.choice.precision, network, self.device, Converted(bundle.digest))
+        converted = Converted(bundle.digest, ranges=bundle.ranges)
+        self.choice = choose(network, converted, device=self.device, runtime=runtime, precision=precision)
+        computing = started(self.choice.runtime, self.choice.precision, network, self.device, converted)
         whole = WholeSlice(computing, tile=tile)
         self.network = mirrored(whole, recipe.flips, recipe.head) if flips else whole
 

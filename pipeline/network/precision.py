@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-Precision = Literal["fp32", "bf16"]
+Floats = Literal["fp32", "bf16"]  # what a network can be trained in
+Precision = Literal[Floats, "int8"]
 
 
 def has_native_bf16(device: str) -> bool:

@@ -6,7 +6,7 @@ import time
 from functools import lru_cache
 
 from ..cores import usable_cores
-from .precision import Precision
+from .precision import Floats
 from .sizes import Design, flops
 
 SIDE_PX, BATCH = 64, 8  # enough pixels to fill two cores
@@ -14,7 +14,7 @@ MEASURED_S, FEWEST_RUNS = 0.5, 3  # the first run chooses kernels; the fastest c
 
 
 @lru_cache
-def training_flops_per_s(precision: Precision) -> float:
+def training_flops_per_s(precision: Floats) -> float:
     """Floating-point operations a second of forward and backward passes on the usable cores; takes about a second.
 
     A backward pass counts as two forward ones. Batch normalisation, pooling and copies take their time and count as nothing, as

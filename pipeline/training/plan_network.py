@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..network.precision import Precision, has_native_bf16
+from ..network.precision import Floats, has_native_bf16
 from ..network.sizes import Design, Padding, flops, input_side_for, output_side
 from ..network.speed import training_flops_per_s
 
@@ -29,7 +29,7 @@ class Machine:
     on_gpu: bool
 
     @property
-    def precision(self) -> Precision:
+    def precision(self) -> Floats:
         return "bf16" if has_native_bf16("cuda" if self.on_gpu else "cpu") else "fp32"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from pipeline.data.manifest import Case
 from pipeline.data.normalise import Normalisation
 from pipeline.data.slice_grid import Preprocessing
 from pipeline.inference.check_run import check_run
+from pipeline.inference.predictor import Predictor
 from pipeline.labels import label_table
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.run_folder import RunFolder
@@ -70,8 +73,8 @@ def test_a_structure_inside_the_body_lets_the_air_be_left_out(tmp_path, capsys):
     run = run_above(tmp_path, 200, cases(tmp_path / "data"))
     checks = check_run(run.path)
     assert (checks.cases, checks.unseen, checks.outside_body, checks.body_box) == (2, True, 0, True)
-    assert checks.agreement == 1
-    assert checks.dice == {"organ": (1.0, 1.0)}
+    assert checks.differences["bf16"].agreement == 1
+    assert checks.differences["bf16"].dice == {"organ": (1.0, 1.0)}
     assert main(["bundle", "build", str(run.path), "-o", str(tmp_path / "bundle")]) == 0
     assert "checked   Nothing was found outside the body" in capsys.readouterr().out
     bundle = open_bundle(tmp_path / "bundle")
@@ -94,10 +97,48 @@ def test_rounding_to_bfloat16_is_counted(tmp_path):
     """43 HU are 2043 in the network, above the limit of 2042; bfloat16 knows 2040 and 2048, so both become 2040."""
     run = run_above(tmp_path, 42, cases(tmp_path / "data", body_hu=43))
     checks = check_run(run.path)
-    assert checks.agreement < 1
-    exact, rounded = checks.dice["organ"]
+    assert checks.differences["bf16"].agreement < 1
+    exact, rounded = checks.differences["bf16"].dice["organ"]
     assert exact is not None and exact < 0.5  # the whole body is taken for the structure
     assert rounded == 1.0
+
+
+def test_eight_bits_are_prepared_compared_and_only_then_offered(tmp_path, capsys):
+    run = run_above(tmp_path, 200, cases(tmp_path / "data"))
+    words = ["bundle", "build", str(run.path), "-o", str(tmp_path / "bundle")]
+    assert main([*words, "--int8"]) == 0
+    assert "checked   int8 against fp32: 100.0000 % of voxels get the same label" in capsys.readouterr().out
+    card = (tmp_path / "bundle" / "docs" / "README.md").read_text()
+    assert "int8 against fp32: 100.0000 %" in card and "organ +0.00000" in card
+    scan = tmp_path / "data" / "case0" / "image.nii.gz"
+    predict = ["predict", str(tmp_path / "bundle"), str(scan), "--precision", "int8", "-o", str(tmp_path / "out")]
+    assert main(predict) == 0
+    said = json.loads((tmp_path / "out" / "image" / "mask.json").read_text())
+    assert (said["provenance"]["runtime"], said["provenance"]["precision"]) == ("openvino", "int8")
+    found = np.asarray(nibabel.load(tmp_path / "out" / "image" / "mask.nii.gz").dataobj)
+    np.testing.assert_array_equal(found, np.asarray(nibabel.load(scan.with_name("label.nii.gz")).dataobj))
+    assert Predictor.from_bundle(tmp_path / "bundle").choice.precision != "int8"  # only for whoever asks
+
+
+def test_rounding_to_eight_bits_is_counted(tmp_path):
+    """50 HU are 2050 in the network, above the limit of 2049; of the 256 steps up to 2300, the nearest is 2047."""
+    run = run_above(tmp_path, 49, cases(tmp_path / "data", body_hu=50))
+    checks = check_run(run.path, int8=True)
+    assert set(checks.differences) == {"bf16", "int8"}
+    assert checks.differences["int8"].agreement < 1
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [(["--int8", "--no-check"], "--no-check: what int8 loses is measured on the run's cases"), (["--int8"], "image.nii.gz")],
+)
+def test_eight_bits_that_cannot_be_compared_are_refused(words, reason, tmp_path, capsys):
+    run = run_above(tmp_path, 200, cases(tmp_path / "data"))
+    shutil.rmtree(tmp_path / "data")
+    assert main(["bundle", "build", str(run.path), "-o", str(tmp_path / "bundle"), *words]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert reason in line
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_run_without_validation_is_checked_on_its_training(tmp_path):

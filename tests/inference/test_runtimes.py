@@ -23,6 +23,7 @@ from pipeline.inference.runtime.converted import Converted
 from pipeline.io.volume import Volume
 from pipeline.network.ensemble import Ensemble
 from pipeline.network.folded import folded
+from pipeline.network.ranges import find_ranges
 from pipeline.network.sizes import flops
 from pipeline.network.tiling import WholeSlice
 from pipeline.network.unet import OriginalUNet
@@ -88,6 +89,47 @@ def test_members_of_an_ensemble_are_converted_one_by_one(name):
         assert answers_differ_by(other(image), both(image)) < 1e-4
 
 
+def eight_bits(net: OriginalUNet, images: list[torch.Tensor]) -> Any:
+    return started("openvino", "int8", net, CPU, Converted("0" * 64, ranges=[find_ranges(net, images)]))
+
+
+@pytest.mark.parametrize("normalization", ["none", "batch"])
+@pytest.mark.parametrize(("padding", "output"), [("valid", "centre"), ("valid", "rescale"), ("same", "centre")])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_eight_bits_differ_by_their_rounding(normalization, padding, output, depth):
+    net = network(normalization=normalization, padding=padding, output=output, depth=depth)
+    images = list(torch.randn(3, 1, 3, net.design.smallest_side + 32, net.design.smallest_side + 16))
+    other = eight_bits(net, images)
+    with torch.inference_mode():
+        for image in (images[0], images[0][..., :-8, :], images[0][..., :-8]):
+            difference, scale = other(image) - net(image), net(image).std()
+            assert 1e-4 < float(difference.square().mean().sqrt() / scale) < 0.3  # a wrong one: 1
+
+
+def test_all_but_the_first_and_the_last_convolution_are_computed_in_eight_bits():
+    net = network(width=16, depth=2, padding="same", normalization="batch")
+    image = torch.randn(1, 3, 64, 64)
+    other = eight_bits(net, [image])
+    other(image)
+    (request,) = other.run._requests.values()
+    precisions: dict[str, list[str]] = {}
+    for node in request.get_compiled_model().get_runtime_model().get_ordered_ops():
+        facts = node.get_rt_info()
+        precisions.setdefault(facts["layerType"].astype(str), []).append(facts["runtimePrecision"].astype(str))
+    assert sorted(precisions["Convolution"]) == sorted(["f32"] * 2 + ["u8"] * 9)
+    assert set(precisions["Deconvolution"]) <= {"u8", "i8"} and precisions["Pooling"] == ["u8"] * 2
+
+
+def test_a_single_bright_pixel_does_not_coarsen_the_steps():
+    net = network(normalization="batch", padding="same")
+    image = torch.randn(1, 3, 400, 400)
+    plain = find_ranges(net, [image])
+    image[..., 60, 60] = 1e4
+    bright = find_ranges(net, [image])
+    assert bright["encoders.0.2"][1] < 1.2 * plain["encoders.0.2"][1]  # 9 of 160000 pixels see it there; deeper, more do
+    assert all(low <= 0 < high for low, high in bright.values())
+
+
 def test_batch_normalisation_goes_into_the_weights():
     net = network(normalization="batch", dropout=0.5, padding="same")
     plain = folded(net)
@@ -110,13 +152,13 @@ def test_bfloat16_differs_by_its_rounding():
 
 def test_the_converted_network_is_kept_and_shared(cache):
     net, converted = network(), Converted("a" * 64)
-    first = converted.of(net)()
+    first = converted.of(net, "fp32")()
     (kept,) = cache.iterdir()
     other_network = network(seed=9)  # is not asked: the bundle's digest says that it is the same
-    assert converted.of(other_network)() == first
-    assert Converted("b" * 64).of(other_network)() != first
+    assert converted.of(other_network, "fp32")() == first
+    assert Converted("b" * 64).of(other_network, "fp32")() != first
     kept.write_bytes(first[:-1] + b"?")  # damaged
-    assert converted.of(net)() == first
+    assert converted.of(net, "fp32")() == first
     assert [path for path in cache.iterdir() if path.name.startswith("a")] == [kept]
     assert kept.read_bytes() == first
 
@@ -128,7 +170,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch):
     with torch.inference_mode():
         other = started("onnxruntime", "fp32", net, CPU, Converted("a" * 64))
         assert answers_differ_by(other(image), net(image)) < 1e-4
-    assert isinstance(choose(wide(), digest="a" * 64, device=CPU), Choice)
+    assert isinstance(choose(wide(), Converted("a" * 64), device=CPU), Choice)
 
 
 def wide() -> OriginalUNet:
@@ -140,7 +182,7 @@ def wide() -> OriginalUNet:
 
 def test_the_fastest_that_is_right_is_chosen_once_and_remembered(cache):
     net = wide()
-    choice = choose(net, digest="a" * 64, device=CPU)
+    choice = choose(net, Converted("a" * 64), device=CPU)
     (file,) = cache.glob("choice-*.json")
     told = json.loads(file.read_text())
     tried = {(row["runtime"], row["precision"]): row for row in told["tried"]}
@@ -150,23 +192,23 @@ def test_the_fastest_that_is_right_is_chosen_once_and_remembered(cache):
     slowest = max(tried, key=lambda key: tried[key]["s"])
     told["choice"] = {"runtime": slowest[0], "precision": slowest[1]}  # to see that the file decides
     file.write_text(json.dumps(told))
-    assert choose(net, digest="a" * 64, device=CPU) == Choice(runtime=slowest[0], precision=slowest[1])
+    assert choose(net, Converted("a" * 64), device=CPU) == Choice(runtime=slowest[0], precision=slowest[1])
     file.write_text("{")  # a damaged one does not
-    assert isinstance(choose(net, digest="a" * 64, device=CPU), Choice)
+    assert isinstance(choose(net, Converted("a" * 64), device=CPU), Choice)
 
 
 def test_a_wrong_answer_is_never_chosen():
     """The others are given the graph of another network by a cache that somebody else filled."""
     net = wide()
-    Converted("a" * 64).of(network(seed=5, width=16, depth=3))()
-    assert choose(net, digest="a" * 64, device=CPU).runtime == "torch"
+    Converted("a" * 64).of(network(seed=5, width=16, depth=3), "fp32")()
+    assert choose(net, Converted("a" * 64), device=CPU).runtime == "torch"
     for name in OTHERS:
         with pytest.raises(UserError, match=f"{name} does not give the answer of torch in fp32. Use --runtime torch"):
-            choose(net, digest="a" * 64, device=CPU, runtime=name)
+            choose(net, Converted("a" * 64), device=CPU, runtime=name)
 
 
 def test_a_small_network_is_left_to_torch(cache):
-    assert choose(network(), digest="a" * 64, device=CPU) == Choice(runtime="torch", precision="fp32")
+    assert choose(network(), Converted("a" * 64), device=CPU) == Choice(runtime="torch", precision="fp32")
     assert not cache.exists()
 
 
@@ -185,6 +227,8 @@ def test_the_predictor_says_what_computed_the_mask(name, tmp_path):
     [
         ({"runtime": "openvin"}, r"--runtime: 'openvin' is not a runtime \(did you mean openvino\?\)"),
         ({"precision": "fp16"}, r"--precision: 'fp16' is not a precision"),
+        ({"precision": "int8"}, r"this bundle was not prepared for int8\. Build it with 'unet bundle build"),
+        ({"runtime": "torch", "precision": "int8"}, r"torch computes fp32 and bf16, not int8\. Use --runtime openvino"),
         (
             {"runtime": "onnxruntime", "precision": "bf16"},
             r"onnxruntime computes fp32, not bf16\. Use --runtime torch or openvino",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import cast
+from typing import cast, get_args
 
 import torch
 
@@ -38,7 +38,7 @@ RUNTIMES = {
         module=".openvino_runtime",
         packages=("openvino", "onnx"),
         extra="openvino",
-        precisions=("fp32", "bf16"),
+        precisions=("fp32", "bf16", "int8"),
         devices=("cpu",),
     ),
     "onnxruntime": Runtime(
@@ -56,8 +56,11 @@ def check(name: str, precision: str, device: torch.device) -> None:
     """Raises: UserError where the runtime is unknown, not installed, or cannot compute so here. "auto" stands for any."""
     if name not in ("auto", *RUNTIMES):
         raise UserError(f"'{name}' is not a runtime{nearest(name, ['auto', *RUNTIMES])}", where="--runtime")
-    if precision not in ("auto", "fp32", "bf16"):
-        raise UserError(f"'{precision}' is not a precision{nearest(precision, ['auto', 'fp32', 'bf16'])}", where="--precision")
+    precisions = ("auto", *get_args(Precision))
+    if precision not in precisions:
+        raise UserError(f"'{precision}' is not a precision{nearest(precision, precisions)}", where="--precision")
+    if name == "auto" and precision == "int8":
+        name = "openvino"  # no other is faster in eight bits
     if name != "auto":
         row, absent = RUNTIMES[name], lacks(name)
         if absent:
@@ -84,7 +87,7 @@ def started(
     """
     start: Start = import_module(RUNTIMES[name].module, __package__).start
     if not isinstance(network, Ensemble):
-        return start(network, precision, device, converted.of(network))
+        return start(network, precision, device, converted.of(network, precision))
     members = cast(Sequence[OriginalUNet], network.members)
-    each = [start(member, precision, device, converted.of(member, number)) for number, member in enumerate(members)]
+    each = [start(member, precision, device, converted.of(member, precision, number)) for number, member in enumerate(members)]
     return Ensemble(each, network.head).eval()

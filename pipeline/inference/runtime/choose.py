@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -36,8 +36,9 @@ OUTPUT_PX = 256  # of the image that is tried: the work of a slice without its c
 SMALL_FLOPS = 2e9  # for such an image: of a network so small, loading another library takes longer than a series saves
 RUNS = 3  # the fastest counts; the first sets things up
 # Root of the mean squared difference from torch's fp32 scores, in standard deviations of these. Rounding to bfloat16 in some
-# twenty layers gives 0.005 to 0.02, another order of sums in fp32 below 1e-5; a wrong result gives about 1.
-TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 0.05}
+# twenty layers gives 0.005 to 0.02, another order of sums in fp32 below 1e-5; a wrong result gives about 1. Eight bits are made
+# for scans, and what is tried is none: how much they lose on scans stands in the bundle's model card.
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 0.05, "int8": 0.5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,25 +53,33 @@ REFERENCE = Choice(runtime="torch", precision="fp32")
 
 
 def choose(
-    network: OriginalUNet | Ensemble, *, digest: str, device: torch.device, runtime: str = "auto", precision: str = "auto"
+    network: OriginalUNet | Ensemble,
+    converted: Converted,
+    *,
+    device: torch.device,
+    runtime: str = "auto",
+    precision: str = "auto",
 ) -> Choice:
     """The runtime and precision, where the caller leaves them open.
 
     Args:
         network: an `OriginalUNet` or an `Ensemble`, in evaluation mode.
-        digest: of the bundle.
-        runtime, precision: "auto", or what it must be.
+        converted: of the bundle.
+        runtime, precision: "auto", or what it must be; int8 only serves whoever asks for it.
     Raises: UserError where what is asked for is not installed, not possible here, or gives another answer.
     """
     check(runtime, precision, device)
+    if precision == "int8" and not converted.ranges:
+        what = "this bundle was not prepared for int8"
+        raise UserError(what, where="--precision", next="Build it with 'unet bundle build RUN -o BUNDLE --int8'.")
     candidates = list(_candidates(runtime, precision, device))
     small = flops(network.design, _side(network.design)) < SMALL_FLOPS
     if candidates == [REFERENCE] or (small and REFERENCE in candidates):
         return REFERENCE
-    file = _file(digest, device, candidates)
+    file = _file(converted.digest, device, candidates)
     choice = _remembered(file, candidates)
     if choice is None:
-        found = _tried(network, candidates, digest, device)
+        found = _tried(network, candidates, converted, device)
         proven = {one: facts["s"] for one, facts in found.items() if facts["difference"] <= TOLERANCE[one.precision]}
         if not proven:
             what = f"on this machine, {candidates[0].runtime} does not give the answer of torch in fp32"
@@ -82,13 +91,12 @@ def choose(
 
 def _candidates(runtime: str, precision: str, device: torch.device) -> Iterator[Choice]:
     """All that the caller allows and this machine can do; fp32 by torch first."""
-    precisions: tuple[Precision, ...] = ("fp32", "bf16")
-    for name, kind in product(RUNTIMES, precisions):
+    for name, kind in product(RUNTIMES, get_args(Precision)):
         row = RUNTIMES[name]
-        if runtime not in ("auto", name) or precision not in ("auto", kind):
+        if runtime not in ("auto", name) or precision not in ("auto", kind) or (kind == "int8" and precision != kind):
             continue
         possible = device.type in row.devices and kind in row.precisions and not lacks(name)
-        if possible and (kind == "fp32" or has_native_bf16(device.type)):
+        if possible and (kind != "bf16" or has_native_bf16(device.type)):
             yield Choice(runtime=name, precision=kind)
 
 
@@ -97,12 +105,12 @@ def _side(design: Design) -> int:
 
 
 def _tried(
-    network: OriginalUNet | Ensemble, candidates: list[Choice], digest: str, device: torch.device
+    network: OriginalUNet | Ensemble, candidates: list[Choice], converted: Converted, device: torch.device
 ) -> dict[Choice, dict[str, float]]:
     """Candidate → seconds ("s"), and how far its scores are from torch's in fp32 ("difference")."""
     side = _side(network.design)
     image = torch.randn(1, network.design.in_channels, side, side, generator=torch.Generator().manual_seed(0)).to(device)
-    converted, found = Converted(digest), {}
+    found = {}
     with torch.inference_mode():
         reference, reference_s = _answer(started(REFERENCE.runtime, REFERENCE.precision, network, device, converted), image)
         for one in candidates:

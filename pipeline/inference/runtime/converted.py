@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ...io.paths import file_aside
+from ...network.precision import Precision
+from ...network.ranges import Ranges
 from ...network.unet import OriginalUNet
 
 GRAPH_FORMAT = 1  # of what `onnx_graph` writes: a change there that matters raises it
@@ -29,21 +31,21 @@ class Converted:
     Args:
         digest: of the bundle.
         folder: of the cache; where it cannot be written to, every process converts for itself.
+        ranges: of each network, for eight bits; () where the bundle has none.
     """
 
-    def __init__(self, digest: str, folder: Path | None = None) -> None:
-        self.digest = digest
+    def __init__(self, digest: str, folder: Path | None = None, *, ranges: Sequence[Ranges] = ()) -> None:
+        self.digest, self.ranges = digest, ranges
         self.folder = folder or cache_folder()
 
-    def of(self, network: OriginalUNet, member: int = 0) -> Callable[[], bytes]:
+    def of(self, network: OriginalUNet, precision: Precision, member: int = 0) -> Callable[[], bytes]:
         """What gives the serialised graph of this member of an ensemble, when it is needed."""
-        return lambda: self._kept(member) or self._made(network, member)
+        ranges = self.ranges[member] if precision == "int8" else None
+        stem = f"{self.digest[:32]}-{member}{'-int8' if ranges else ''}-v{GRAPH_FORMAT}"
+        return lambda: self._kept(stem) or self._made(network, ranges, stem)
 
-    def _stem(self, member: int) -> str:
-        return f"{self.digest[:32]}-{member}-v{GRAPH_FORMAT}"
-
-    def _kept(self, member: int) -> bytes | None:
-        for path in self.folder.glob(f"{self._stem(member)}-*.onnx"):
+    def _kept(self, stem: str) -> bytes | None:
+        for path in self.folder.glob(f"{stem}-*.onnx"):
             with suppress(OSError):
                 graph = path.read_bytes()
                 if hashlib.sha256(graph).hexdigest() == path.stem.rpartition("-")[2]:
@@ -51,11 +53,11 @@ class Converted:
                 path.unlink()
         return None
 
-    def _made(self, network: OriginalUNet, member: int) -> bytes:
+    def _made(self, network: OriginalUNet, ranges: Ranges | None, stem: str) -> bytes:
         from .onnx_graph import onnx_model
 
-        graph = onnx_model(network)
-        name = f"{self._stem(member)}-{hashlib.sha256(graph).hexdigest()}.onnx"
+        graph = onnx_model(network, ranges)
+        name = f"{stem}-{hashlib.sha256(graph).hexdigest()}.onnx"
         with suppress(OSError), file_aside(self.folder / name) as aside:  # a full disk must not stop a prediction
             aside.write_bytes(graph)
         return graph

@@ -1,13 +1,18 @@
 """The original U-Net as an ONNX graph, which OpenVINO and ONNX Runtime read. Written operation by operation, without tracing:
-crops are constants of the design, so one graph takes every legal image size."""
+crops are constants of the design, so one graph takes every legal image size.
+
+In eight bits the graph is the same with steps in it (QuantizeLinear, DequantizeLinear) that say which numbers a tensor may
+hold: a runtime that knows how computes in integers between them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...network.folded import blocks, folded
+from ...network.ranges import Ranges
 from ...network.sizes import Step, steps
 from ...network.unet import OriginalUNet
 
@@ -17,26 +22,32 @@ if TYPE_CHECKING:
 OPSET = 17  # of 2022: both runtimes have read it for years
 IR_VERSION = 8  # of the same year
 INPUT, OUTPUT = "image", "scores"
+CONSTANT = "constant_"  # a tensor that begins so
 
 
-def onnx_model(network: OriginalUNet) -> bytes:
+def onnx_model(network: OriginalUNet, ranges: Ranges | None = None) -> bytes:
     """The network in evaluation mode as a serialised ONNX model, batch normalisation folded in.
 
+    Args:
+        ranges: what goes into each convolution that is to be computed in eight bits; None is all in single precision.
     Shapes: "image" (B, C, H, W) → "scores" (B, K, H', W'), float32; H and W are free within the legal sizes.
     """
     import onnx
 
-    plain, graph = folded(network).cpu(), _Graph()
+    plain = folded(network).cpu()
+    graph = _Graph({layer: name for name, layer in plain.named_modules()}, ranges or {})
     crops = _crops(plain)
     encoders, bottleneck, decoders = blocks(plain)[: len(crops)], plain.bottleneck, blocks(plain)[len(crops) + 1 :]
     x, skips = INPUT, []
     for block in encoders:
         skips.append(graph.two_convolutions(block, x))
+        # one range for the skip and what it is joined to, also on its way down: so it is written in eight bits once
+        skips[-1] = graph.stepped(skips[-1], decoders[len(encoders) - len(skips)][0])
         x = graph.node("MaxPool", skips[-1], kernel_shape=[2, 2], strides=[2, 2])
     x = graph.two_convolutions(bottleneck, x)
     for up, block, crop in zip(plain.up_convolutions, decoders, crops, strict=True):
         x = graph.convolution("ConvTranspose", up, x, strides=[2, 2])  # type: ignore[arg-type]
-        x = graph.node("Concat", graph.cropped(skips.pop(), crop), x, axis=1)
+        x = graph.node("Concat", graph.cropped(skips.pop(), crop), graph.stepped(x, block[0]), axis=1)
         x = graph.two_convolutions(block, x)
     graph.convolution("Conv", plain.scores, x, output=OUTPUT)
     return bytes(graph.model(onnx, plain).SerializeToString())
@@ -57,9 +68,11 @@ def _side_before(table: list[Step], place: int) -> int:
 class _Graph:
     """Nodes in order; each is named by its output, so that every tensor has a name that says where it comes from."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[nn.Module, str], ranges: Ranges) -> None:
+        self.names, self.ranges = names, ranges
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
+        self.in_steps: set[str] = set()  # tensors that hold no other numbers than 256 of a range
 
     def two_convolutions(self, block: nn.Module, x: str) -> str:
         from torch import nn
@@ -72,8 +85,32 @@ class _Graph:
 
     def convolution(self, kind: str, layer: nn.Conv2d | nn.ConvTranspose2d, x: str, output: str = "", **attributes: Any) -> str:
         assert layer.bias is not None
-        weight, bias = (self.constant(tensor.detach().numpy()) for tensor in (layer.weight, layer.bias))
-        return self.node(kind, x, weight, bias, output=output, kernel_shape=list(layer.kernel_size), **attributes)
+        values, bias = layer.weight.detach().numpy(), self.constant(layer.bias.detach().numpy())
+        eight_bits = self.names[layer] in self.ranges
+        weight = self.stepped_weights(values, axis=int(kind == "ConvTranspose")) if eight_bits else self.constant(values)
+        return self.node(
+            kind, self.stepped(x, layer), weight, bias, output=output, kernel_shape=list(layer.kernel_size), **attributes
+        )
+
+    def stepped(self, x: str, layer: nn.Module) -> str:
+        """The tensor in the 256 steps of what goes into this layer; as it is, where that layer is in single precision."""
+        if self.names[layer] not in self.ranges or x in self.in_steps:
+            return x
+        low, high = self.ranges[self.names[layer]]
+        scale = max((high - low) / 255, float(np.finfo(np.float32).tiny))  # where nothing ever goes in
+        by = self.constant(np.array(scale, dtype=np.float32)), self.constant(np.array(round(-low / scale), dtype=np.uint8))
+        x = self.node("DequantizeLinear", self.node("QuantizeLinear", x, *by), *by)
+        self.in_steps.add(x)
+        return x
+
+    def stepped_weights(self, values: np.ndarray, axis: int) -> str:
+        """Weights in steps of their own for each channel that comes out, the same number on both sides of 0."""
+        others = tuple(other for other in range(values.ndim) if other != axis)
+        scales = np.maximum(np.abs(values).max(axis=others) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+        shaped = scales.reshape([-1 if other == axis else 1 for other in range(values.ndim)])
+        whole = np.rint(values / shaped).astype(np.int8)
+        zeros = np.zeros(len(scales), dtype=np.int8)
+        return self.node("DequantizeLinear", self.constant(whole), self.constant(scales), self.constant(zeros), axis=axis)
 
     def cropped(self, x: str, crop: int) -> str:
         if crop == 0:
@@ -86,12 +123,14 @@ class _Graph:
 
         output = output or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
+        if kind in ("MaxPool", "Concat", "Slice") and all(x in self.in_steps for x in inputs if not x.startswith(CONSTANT)):
+            self.in_steps.add(output)  # they choose among the numbers that come in
         return output
 
     def constant(self, values: np.ndarray) -> str:
         from onnx import numpy_helper
 
-        name = f"constant_{len(self.constants)}"
+        name = f"{CONSTANT}{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 

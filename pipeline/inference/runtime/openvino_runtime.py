@@ -17,7 +17,7 @@ from .graph_network import GraphNetwork
 from .onnx_graph import INPUT
 
 SHAPES_KEPT = 2  # compiled for fixed sizes, which is faster; each holds its own copy of the weights
-HINTS = {"fp32": "f32", "bf16": "bf16"}
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what the graph does not put into eight bits
 
 
 class Compiled:
