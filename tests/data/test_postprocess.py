@@ -20,8 +20,8 @@ def volume(*slices: str) -> np.ndarray:
 
 def check(before: np.ndarray, after: np.ndarray, **steps: Steps) -> None:
     given = before.copy()
-    np.testing.assert_array_equal(postprocess(before, TABLE, steps, 0.5), after)
-    np.testing.assert_array_equal(before, given)  # the caller's is left as it was
+    assert postprocess(given, TABLE, steps, 0.5) is given  # where they stand: a large scan's labels are not held twice
+    np.testing.assert_array_equal(given, after)
 
 
 def test_only_the_largest_piece_stays_and_the_rest_is_background():
@@ -92,9 +92,15 @@ def test_the_steps_of_one_structure_come_pieces_first_holes_last():
     check(volume("ooo.o o.o.. ooo.."), volume("ooo.. ooo.. ooo.."), organ=Steps(smallest_ml=1.0, largest=True, holes=True))
 
 
+def test_a_structure_whose_value_is_zero():
+    table = label_table({"background": 9, "organ": 0})
+    found = postprocess(np.where(volume("oo..o oo...") == 1, 0, 9).astype(np.uint8), table, {"organ": LARGEST}, 1.0)
+    np.testing.assert_array_equal(found == 0, volume("oo... oo...") == 1)
+
+
 def test_an_absent_structure_and_no_steps_leave_everything():
     before = volume("..... .oo..")
-    assert postprocess(before, TABLE, {}, 1.0) is before
+    check(before, before)
     check(before, before, lesion=Steps(largest=True, holes=True, smallest_ml=3))
 
 

@@ -140,7 +140,7 @@ def test_the_dice_that_is_foretold_is_the_dice_after_the_step(overlapping):
         across = [np.moveaxis(a, 1, -1) if overlapping else a for a in (truth, predicted)]
         for place, name in enumerate(table.names):
             for steps in (Steps(), Steps(smallest_ml=1.5), Steps(largest=True), Steps(holes=True)):
-                after = postprocess(across[1], table, {name: steps}, 0.5)
+                after = postprocess(across[1].copy(), table, {name: steps}, 0.5)
                 wanted = scores(count(across[0], after, table))[place].dice
                 assert found.structures[place].dice(steps, 0.5) == pytest.approx(wanted)
 
