@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..training.schedule import parse_duration, process_age_s
+    from ..process import age_s
+    from ..training.schedule import parse_duration
 
     budget_s = parse_duration(arguments.time_budget, where="--time-budget") if arguments.time_budget else None
     if arguments.resume:
@@ -37,14 +38,14 @@ def run(arguments: argparse.Namespace) -> int:
             return _all_folds(arguments, budget_s)
         from ..training.train import resume
 
-        folder = resume(arguments.out, budget_s=budget_s, used_s=process_age_s(), data_root=arguments.data)
+        folder = resume(arguments.out, budget_s=budget_s, used_s=age_s(), data_root=arguments.data)
     elif arguments.folds is not None:
         return _all_folds(arguments, budget_s)
     else:
         choices = _choices(arguments, budget_s)
         from ..training.train import train
 
-        folder = train(arguments.source, arguments.out, used_s=process_age_s(), **choices)
+        folder = train(arguments.source, arguments.out, used_s=age_s(), **choices)
     facts = folder.facts()
     if not facts.get("finished"):
         return 130
@@ -58,16 +59,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _all_folds(arguments: argparse.Namespace, budget_s: float | None) -> int:
     """A cross-validation, begun or gone on with; then the masks and scores of all cases."""
-    from ..training.schedule import process_age_s
+    from ..process import age_s
 
     choices = {} if arguments.resume else _choices(arguments, budget_s)
     from ..training.cross_validation import cross_validate, resume_folds
 
     if arguments.resume:
-        cross = resume_folds(arguments.out, budget_s=budget_s, used_s=process_age_s(), data_root=arguments.data)
+        cross = resume_folds(arguments.out, budget_s=budget_s, used_s=age_s(), data_root=arguments.data)
     else:
         del choices["fold"]
-        cross = cross_validate(arguments.source, arguments.out, used_s=process_age_s(), **choices)
+        cross = cross_validate(arguments.source, arguments.out, used_s=age_s(), **choices)
     if cross.unfinished:
         return 130
     from ..evaluation.table_text import table_text

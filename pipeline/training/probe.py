@@ -22,17 +22,16 @@ from ..data.manifest import Case, Manifest, read_manifest
 from ..errors import UserError
 from ..io.paths import write_text
 from ..network.tiling import WholeSlice
+from ..process import Peak, age_s, private_bytes_of_children
 from ..progress import say
 from .census import class_counts
 from .checkpoint import save_checkpoint
 from .experiment import Experiment, read_experiment
 from .learner import Learner
 from .memory import keep_freed_memory
-from .peak_memory import Peak, private_bytes_of_children
 from .probed import REQUEST, RESULT, Probed, probed_from
 from .records import Records  # noqa: F401  # what a training imports takes time and memory
 from .samples import training_loader
-from .schedule import process_age_s
 from .validation import Validator
 
 WARM_UP_STEPS = 3  # slower: kernels are chosen, samples are not yet there
@@ -58,7 +57,7 @@ class Probe:
 
     def run(self) -> Probed:
         """Preprocess, train a little, save, validate."""
-        facts: dict[str, float] = {"imports_s": process_age_s(), "imported_bytes": Peak().bytes()}
+        facts: dict[str, float] = {"imports_s": age_s(), "imported_bytes": Peak().bytes()}
         request = json.loads((self.folder / REQUEST).read_text(encoding="utf-8"))
         cases = {case.case: case for case in self.manifest.cases}
         training, validation = ([cases[name] for name in request[part]] for part in ("training", "validation"))

@@ -7,8 +7,6 @@ import re
 import time
 from typing import Literal
 
-import psutil
-
 from ..errors import UserError
 
 Shape = Literal["poly", "cosine"]
@@ -33,11 +31,6 @@ def learning_rate(base: float, done_fraction: float, *, warm_up_fraction: float,
         return base * (0.1 + 0.9 * done_fraction / warm_up_fraction)
     left = max(0.0, 1.0 - (done_fraction - warm_up_fraction) / (1.0 - warm_up_fraction))
     return base * (0.5 - 0.5 * math.cos(math.pi * left) if shape == "cosine" else float(left**POWER))
-
-
-def process_age_s() -> float:
-    """Seconds since this process was started: a command's budget counts Python and imports, too."""
-    return time.time() - psutil.Process().create_time()
 
 
 class Clock:

@@ -20,7 +20,7 @@ TRAIN = """
 import sys
 from pathlib import Path
 from pipeline.cli.main import main
-from pipeline.training.peak_memory import Peak
+from pipeline.process import Peak
 code = main(sys.argv[1:])
 print("PEAK", Peak.__new__(Peak).bytes())
 sys.exit(code)

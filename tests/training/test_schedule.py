@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.cores import usable_cores
 from pipeline.errors import UserError
-from pipeline.training.schedule import Clock, learning_rate, parse_duration, process_age_s
+from pipeline.process import age_s
+from pipeline.training.schedule import Clock, learning_rate, parse_duration
 
 
 def clock(budget_s: float | None, *, ago_s: float = 0.0, **settings: object) -> Clock:
@@ -90,5 +91,5 @@ def test_the_time_left_by_epochs_is_as_the_last_ones_took():
 
 
 def test_this_process_has_an_age_and_some_cores():
-    assert 0 < process_age_s() < 24 * 3600
+    assert 0 < age_s() < 24 * 3600
     assert usable_cores() >= 1

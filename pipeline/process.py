@@ -1,9 +1,10 @@
-"""How much memory this process has held at most, and what its children hold for themselves. Knows nothing of networks."""
+"""What this process has used so far: memory and time. Knows nothing of networks."""
 
 from __future__ import annotations
 
 import resource
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,12 +25,26 @@ class Peak:
             FORGET.write_text("5", encoding="ascii")  # see `man 5 proc`: resets the high-water mark
 
     def bytes(self) -> int:
-        """Resident bytes, files that are mapped into memory included."""
-        if STATUS.is_file():
-            lines = STATUS.read_text(encoding="ascii").splitlines()
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-        unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return peak_bytes()
+
+
+def peak_bytes() -> int:
+    """The most that was resident since the process began, or Linux was made to forget; mapped files included."""
+    if STATUS.is_file():
+        lines = STATUS.read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def resident_bytes() -> int:
+    """What is resident now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def age_s() -> float:
+    """Seconds since the process began: a command's budget counts Python and imports, too."""
+    return time.time() - psutil.Process().create_time()
 
 
 def private_bytes_of_children() -> int:
