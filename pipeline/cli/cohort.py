@@ -46,6 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("the cluster of --scheduler has its own workers", where="--workers", next="Give one of the two.")
     bundle = open_bundle(arguments.bundle)
     out = Path(arguments.out).absolute()
+    settings = computing(arguments)
+    if settings["max_ram_bytes"] is not None:
+        settings["max_ram_bytes"] //= arguments.workers
     job = Job(
         bundle=bundle.path.absolute(),
         bundle_name=bundle.name,
@@ -54,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         formats=tuple(formats(arguments).items()),
         page=arguments.page,
         accept_irregular=arguments.accept_irregular,
-        **computing(arguments),
+        **settings,
     )
     part = part_of(arguments.part)
     units = list_units(arguments.list, out=out, part=part)

@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from .memory_size import bytes_of
     from .train import fold_of, settings_of
 
     max_ram_bytes = bytes_of(arguments.max_ram) if arguments.max_ram is not None else None
@@ -50,21 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
     place = arguments.out or arguments.source
     print(f"{'next':<13}{_train_command(arguments, place)}")
     return 0
-
-
-def bytes_of(text: str) -> int:
-    """'8G', '500M' → bytes; G is 10^9. Raises: UserError."""
-    from ..errors import UserError
-
-    units = {"M": 10**6, "G": 10**9, "T": 10**12}
-    number, unit = text[:-1], text[-1:].upper()
-    try:
-        size = int(float(number) * units[unit])
-    except (KeyError, ValueError, OverflowError):
-        size = 0
-    if size <= 0:
-        raise UserError(f"'{text}' is not a size of memory", where="--max-ram", next="Examples: 8G, 500M.")
-    return size
 
 
 def _forecast_lines(forecast: Forecast, budget_s: float | None, epochs: int) -> list[tuple[str, str]]:

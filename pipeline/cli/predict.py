@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 from .segmenting import add_computing_options, add_file_options, computing, formats
 
 if TYPE_CHECKING:
+    from ..errors import UserError
+    from ..handout.batch import Order
     from ..inference.prediction import Prediction
+    from ..inference.predictor import Predictor
 
 DESCRIPTION = """Segment DICOM folders, zips of them, NIfTI files or pictures with a bundle.
 Writes OUT/<name>/: mask.nii.gz on the input's own grid, mask.json (labels, volumes in ml, warnings), overlay.png,
@@ -27,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--volume", default="", metavar="V", help="which volume, where a series holds several")
     parser.add_argument("--pixel-size", type=float, metavar="MM", help="of pictures, which do not say it")
     parser.add_argument("--timings", action="store_true", help="print the seconds of each stage")
+    parser.add_argument("--dry-run", action="store_true", help="write nothing: say how long it will take, and how much memory")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier predictions of the same name")
     add_file_options(parser)
     add_computing_options(parser)
@@ -48,8 +52,34 @@ def run(arguments: argparse.Namespace) -> int:
         command=_without_places(arguments),
     )
     predictor = Predictor.from_bundle(arguments.bundle, **computing(arguments))
-    failures = predict_all(predictor, arguments.inputs, order, done=_print_with_timings if arguments.timings else _print)
+    if arguments.dry_run:
+        failures = _foretell(predictor, arguments.inputs, order)
+    else:
+        failures = predict_all(predictor, arguments.inputs, order, done=_print_with_timings if arguments.timings else _print)
     return 2 if failures else 0
+
+
+def _foretell(predictor: Predictor, inputs: list[str], order: Order) -> list[UserError]:
+    """What each input will take, and all of them together."""
+    from ..handout.forecast import forecast_all
+
+    forecasts, failures = forecast_all(predictor, inputs, order)
+    for found in forecasts:
+        columns, rows, slices = found.shape
+        print(f"{found.name}: {columns} x {rows} x {slices} voxels")
+        network = f"network {_time(found.segment_s)} ({found.slices} slices of {found.slice_s:.2f} s)"
+        print(f"  time    {_time(found.seconds)}: reading {_time(found.read_s)}, {network}, writing {_time(found.write_s)}")
+    if forecasts:
+        start_s = forecasts[0].start_s
+        print(f"all       {_time(start_s + sum(found.seconds for found in forecasts))}, with {_time(start_s)} to start")
+        print(f"memory    {max(found.peak_bytes for found in forecasts) / 1e9:.2f} GB")
+    return failures
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _print(prediction: Prediction, folder: Path) -> None:

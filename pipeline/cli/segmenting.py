@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from ..network.sizes import DEFAULT_TILE
+from .memory_size import bytes_of
 
 FORMATS = ("seg", "rtstruct", "slicer", "itksnap", "probabilities", "uncertainty")  # options by the names of `chosen_formats`
 
@@ -32,6 +33,7 @@ def add_computing_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flips", "--tta", action="store_true", help="average over mirror images, if the training had them")
     parser.add_argument("--only", nargs="+", default=(), metavar="LABEL", help="these structures alone")
     parser.add_argument("--tile", type=int, default=DEFAULT_TILE, metavar="PX", help="largest tile: memory, not the mask")
+    parser.add_argument("--max-ram", metavar="SIZE", help="smaller tiles until it fits, e.g. 4G; refused where it cannot")
 
 
 def formats(arguments: argparse.Namespace) -> dict[str, bool | None]:
@@ -42,4 +44,8 @@ def formats(arguments: argparse.Namespace) -> dict[str, bool | None]:
 def computing(arguments: argparse.Namespace) -> dict[str, Any]:
     """As `Predictor` takes them."""
     names = ("device", "runtime", "precision", "flips", "tile")
-    return {name: getattr(arguments, name) for name in names} | {"only": tuple(arguments.only)}
+    return {
+        **{name: getattr(arguments, name) for name in names},
+        "only": tuple(arguments.only),
+        "max_ram_bytes": None if arguments.max_ram is None else bytes_of(arguments.max_ram),
+    }

@@ -35,10 +35,11 @@ class Job:
     runtime: str = "auto"
     precision: str = "auto"
     tile: int = DEFAULT_TILE
+    max_ram_bytes: int | None = None  # of each process
 
     def order(self, unit: Unit) -> str:
         """16 hex digits of all that the mask and its files follow from, beside the series itself: where it differs, they are
-        made anew. Device and tile are not in it: they do not change the mask."""
+        made anew. Device, tile and memory are not in it: they do not change the mask."""
         settings = [
             self.formats,
             self.page,
@@ -84,6 +85,7 @@ class Job:
             tile=self.tile,
             flips=self.flips,
             only=self.only,
+            max_ram_bytes=self.max_ram_bytes,
         )
 
 

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
 from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
+from ..inference.segment import Bar
 from ..io.volume import Volume
 from .folder import free_place, write_prediction
-from .formats import chosen_formats
+from .formats import Format, chosen_formats
+
+
+class Asked(TypedDict):
+    """Of `Predictor.predict`, beside the labels."""
+
+    probabilities: bool
+    uncertainty: bool
+
+
+def asked_of(formats: Sequence[Format]) -> Asked:
+    """What these formats need."""
+    maps = {row.map for row in formats}
+    return Asked(probabilities="probabilities" in maps, uncertainty="uncertainty" in maps)
 
 
 def predict_into(
@@ -24,6 +39,7 @@ def predict_into(
     page: bool,
     name: str = "",
     command: str = "",
+    bar: Bar | None = None,
 ) -> tuple[Prediction, Path]:
     """Everything that can be refused is refused before the network runs.
 
@@ -33,13 +49,13 @@ def predict_into(
         formats: what is wanted, as in `chosen_formats`.
         overwrite, page, name: as in `write_prediction`.
         command: what was typed, for the record; with nothing of a patient in it.
+        bar: as in `Predictor.predict`.
     Returns: the prediction and its folder.
     Raises: UserError as `free_place`, `chosen_formats`, `Predictor.predict` and `write_prediction` do.
     """
     free_place(image.source, out, overwrite=overwrite, name=name)
     chosen = chosen_formats(formats, image, predictor.table)
-    maps = {row.map for row in chosen}
-    prediction = predictor.predict(image, probabilities="probabilities" in maps, uncertainty="uncertainty" in maps)
+    prediction = predictor.predict(image, bar=bar, **asked_of(chosen))
     prediction = replace(
         prediction,
         timings_s={**prediction.timings_s, "read": round(read_s, 3)},

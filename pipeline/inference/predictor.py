@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from .. import __version__
 from ..bundle.bundle import Bundle, open_bundle
@@ -26,7 +27,8 @@ from .prediction import Prediction, structure_volumes
 from .runtime.catalogue import started
 from .runtime.choose import choose
 from .runtime.converted import Converted
-from .segment import segment
+from .segment import Bar, segment
+from .tile_memory import fitting_tile
 
 THICK = 2.0  # slice distance to pixel size from which slices across the acquired ones are coarse
 
@@ -42,6 +44,7 @@ class Predictor:
         tile: largest input side of the network in pixels: bounds the memory, does not change the mask.
         flips: average over the mirror images that the network was trained on: two or four times the time.
         only: names of structures; the others are left out of every prediction. () is all.
+        max_ram_bytes: of this process: tiles become as small as it takes, and what does not fit then is refused.
     Raises: UserError for flips where it was trained without, an unknown structure, or a runtime, precision or device that
         is not to be had here.
     """
@@ -56,17 +59,18 @@ class Predictor:
         tile: int = DEFAULT_TILE,
         flips: bool = False,
         only: Sequence[str] = (),
+        max_ram_bytes: int | None = None,
     ) -> None:
         self.bundle, recipe = bundle, bundle.recipe
         self.table = chosen_table(recipe.table, only)
         self.device = _device(device)
-        self.flips = tuple(recipe.flips) if flips else ()
+        self.flips = flips
         network = bundle.load_network()
         converted = Converted(bundle.digest, ranges=bundle.ranges)
         self.choice = choose(network, converted, device=self.device, runtime=runtime, precision=precision)
-        computing = started(self.choice.runtime, self.choice.precision, network, self.device, converted)
-        whole = WholeSlice(computing, tile=tile)
-        self.network = mirrored(whole, recipe.flips, recipe.head) if flips else whole
+        self.tile, self.max_ram_bytes = tile, max_ram_bytes
+        self._computing = started(self.choice.runtime, self.choice.precision, network, self.device, converted)
+        self.network = self._whole(tile)
 
     @classmethod
     def from_bundle(
@@ -79,9 +83,19 @@ class Predictor:
         tile: int = DEFAULT_TILE,
         flips: bool = False,
         only: Sequence[str] = (),
+        max_ram_bytes: int | None = None,
     ) -> Predictor:
         """Open a bundle folder. Raises: UserError as the class does, or where it is damaged or of an unknown kind."""
-        return cls(open_bundle(path), device=device, runtime=runtime, precision=precision, tile=tile, flips=flips, only=only)
+        return cls(
+            open_bundle(path),
+            device=device,
+            runtime=runtime,
+            precision=precision,
+            tile=tile,
+            flips=flips,
+            only=only,
+            max_ram_bytes=max_ram_bytes,
+        )
 
     def predict(
         self,
@@ -93,6 +107,7 @@ class Predictor:
         accept_irregular: bool = False,
         probabilities: bool = False,
         uncertainty: bool = False,
+        bar: Bar | None = None,
     ) -> Prediction:
         """Segment one volume.
 
@@ -100,7 +115,8 @@ class Predictor:
             source: a volume, or what `read_volume` reads: a DICOM folder, a zip of one, NIfTI, a picture.
             series, volume, pixel_size_mm, accept_irregular: as in `read_volume`; for paths only.
             probabilities, uncertainty: also these, as `Maps` has them.
-        Raises: UserError as `read_volume` does, or where the volume is not what the bundle was trained for.
+            bar: wraps the slice numbers, to show progress; None: a bar of its own on a terminal.
+        Raises: UserError as `read_volume` does, or where the volume is not what the bundle was trained for, or too large.
         """
         started = time.monotonic()
         image = source
@@ -112,14 +128,8 @@ class Predictor:
         recipe = self.bundle.recipe
         maps = Maps(image, recipe, self.table, probabilities=probabilities, uncertainty=uncertainty)
         try:
-            array = segment(
-                self.network,
-                image,
-                recipe,
-                device=self.device,
-                bar=lambda items: bar(items, title=image.source.short_name, unit="slice"),
-                see=maps,
-            )
+            network = self._fitting(image, maps=len(self.table.structures) * probabilities + uncertainty)
+            array = segment(network, image, recipe, device=self.device, bar=bar or _bar_of(image), see=maps)
         except UserError as error:
             where = image.source.short_name if isinstance(source, Volume) else source  # as the caller named it
             raise UserError(error.what, where=where, next=error.next) from error
@@ -143,9 +153,29 @@ class Predictor:
                 "device": self.device.type,
                 "runtime": self.choice.runtime,
                 "precision": self.choice.precision,
-                "flips": " and ".join(self.flips) or "none",
+                "flips": " and ".join(recipe.flips) if self.flips else "none",
             },
         )
+
+    def _whole(self, tile: int) -> nn.Module:
+        """The network for slices of any size."""
+        whole, recipe = WholeSlice(self._computing, tile=tile), self.bundle.recipe
+        return mirrored(whole, recipe.flips, recipe.head) if self.flips else whole
+
+    def _fitting(self, image: Volume, maps: int) -> nn.Module:
+        """The network with tiles as large as memory allows."""
+        if self.max_ram_bytes is None or self.device.type != "cpu":
+            return self.network
+        tile = fitting_tile(
+            self._computing.design,
+            self.choice.precision,
+            image,
+            self.bundle.recipe,
+            most_bytes=self.max_ram_bytes,
+            tile=self.tile,
+            maps=maps,
+        )
+        return self._whole(tile)
 
     def _other_plane(self, image: Volume) -> tuple[Notice, ...]:
         settings = self.bundle.recipe.preprocessing
@@ -161,6 +191,10 @@ class Predictor:
             f"({in_plane:.1f} mm against {across:.1f} mm): expect a worse mask"
         )
         return (Notice(code="other-plane", sentence=sentence, where=image.source.short_name),)
+
+
+def _bar_of(image: Volume) -> Bar:
+    return lambda items: bar(items, title=image.source.short_name, unit="slice")
 
 
 def _sheared(image: Volume) -> tuple[Notice, ...]:

@@ -272,9 +272,7 @@ def _verify(path: Path, array: np.ndarray, affine: np.ndarray, tolerance_mm: flo
     _compare("SimpleITK", sitk.GetArrayViewFromImage(seen).T, array, apart_mm, tolerance_mm, finite=True)
 
 
-def _compare(
-    reader: str, found: Any, array: np.ndarray, apart_mm: float, tolerance_mm: float, *, finite: bool = False
-) -> None:
+def _compare(reader: str, found: Any, array: np.ndarray, apart_mm: float, tolerance_mm: float, *, finite: bool = False) -> None:
     """Slice by slice: a large volume is not held twice.
 
     Args:

@@ -44,8 +44,8 @@ class WholeSlice(nn.Module):
         self.network = network
         self.tile = tile
         design = network.design
-        if tile < _smallest_tile(network):
-            smallest = _smallest_tile(network)
+        smallest = smallest_tile(design)
+        if tile < smallest:
             raise UserError(f"a tile of {tile} px is smaller than the network allows", next=f"Smallest: {smallest}.")
         # With zero padding, a tile edge inside the image sees zeros where the whole image sees pixels: such edges get a context
         # as wide as a pixel can see, rounded up to the stride so that the pooling phase stays.
@@ -174,8 +174,8 @@ def _mirrored_indices(side: int, before: int, after: int) -> Tensor:
     return torch.where(index < side, index, period - index)
 
 
-def _smallest_tile(network: SizedNetwork) -> int:
-    design = network.design
+def smallest_tile(design: Design) -> int:
+    """Input side in pixels below which a tile has no output: 188 for the paper's network."""
     if design.padding == "valid":
         return design.smallest_side
     context = -(-reach(design) // design.stride) * design.stride
