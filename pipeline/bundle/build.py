@@ -149,6 +149,7 @@ def _write(contents: Contents, out: Path, *, name: str, version: str, where: Pat
         "recipe": recipe.to_json(),
         "weights_sha256": digest,
         **({"int8": {"ranges": [dict(ranges) for ranges in checks.ranges]}} if checks and checks.ranges else {}),
+        **({"volumes_ml": contents.volumes_ml} if contents.volumes_ml else {}),
         "unet": __version__,
     }
     unet["sha256"] = contents_sha256(unet)
@@ -157,7 +158,16 @@ def _write(contents: Contents, out: Path, *, name: str, version: str, where: Pat
     (out / "requirements.txt").write_text("".join(f"{p}=={v}\n" for p, v in packages.items()), encoding="utf-8")
     docs = out / "docs"
     docs.mkdir()
-    card = model_card(name, version, experiment, recipe, contents.score, members=members, checks=checks)
+    card = model_card(
+        name,
+        version,
+        experiment,
+        recipe,
+        contents.score,
+        members=members,
+        checks=checks,
+        volumes_ml=contents.volumes_ml,
+    )
     (docs / "README.md").write_text(card, encoding="utf-8")
     shutil.copy(Path(__file__).parent / "templates" / "LICENSE", out / "LICENSE")
 

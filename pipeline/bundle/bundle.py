@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Bundle:
     recipe: Recipe
     weights_sha256: str
     ranges: tuple[Ranges, ...] = ()  # of each network, where it may be computed in eight bits
+    volumes_ml: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of the training cases: smallest, largest
     digest: str  # sha256 over network, recipe and weights: two bundles with one digest give one mask
 
     def weights(self) -> dict[str, Tensor]:
@@ -106,6 +107,7 @@ def open_bundle(path: Path | str) -> Bundle:
             recipe=recipe_from_json(part["recipe"], where=str(file)),
             weights_sha256=str(part["weights_sha256"]),
             ranges=tuple(map(_ranges, part.get("int8", {}).get("ranges", []))),
+            volumes_ml={name: (float(low), float(high)) for name, (low, high) in part.get("volumes_ml", {}).items()},
             digest=digest,
         )
     except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:

@@ -5,7 +5,7 @@ Of all folds of a cross-validation the members of an ensemble; of one run its ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 from typing import TYPE_CHECKING, Literal
@@ -36,14 +36,21 @@ class Contents:
     weights: dict[str, Tensor]  # of several members: each name behind "members.0." and so on, as `Ensemble` has them
     members: int
     score: str  # in words, for the model card
+    volumes_ml: Mapping[str, tuple[float, float]]  # structure → smallest and largest in the training cases; {}: not known
 
 
 def contents_of_run(folder: RunFolder, checkpoint: Checkpoint) -> Contents:
     """One network. Raises: UserError where the run has no such checkpoint."""
     state = load_checkpoint(folder.best if checkpoint == "best" else folder.last)
     recipe = _recipe(folder, folder.image_channels, chosen_for(folder, state["epoch"]))
-    score = _score(folder, state["epoch"])
-    return Contents(experiment=folder.experiment(), recipe=recipe, weights=state["network"], members=1, score=score)
+    return Contents(
+        experiment=folder.experiment(),
+        recipe=recipe,
+        weights=state["network"],
+        members=1,
+        score=_score(folder, state["epoch"]),
+        volumes_ml=_volumes_ml([folder]),
+    )
 
 
 def contents_of_folds(cross: CrossFolder, checkpoint: Checkpoint) -> Contents:
@@ -59,7 +66,25 @@ def contents_of_folds(cross: CrossFolder, checkpoint: Checkpoint) -> Contents:
     recipe = _recipe(cross, runs[0].image_channels, Chosen(postprocessing=agreed(each, cross.manifest().table)))
     weights = {f"members.{k}.{name}": tensor for k, state in enumerate(states) for name, tensor in state["network"].items()}
     score = _scores_of_folds(cross) if checkpoint == "best" else "not validated"
-    return Contents(experiment=cross.experiment(), recipe=recipe, weights=weights, members=len(runs), score=score)
+    return Contents(
+        experiment=cross.experiment(),
+        recipe=recipe,
+        weights=weights,
+        members=len(runs),
+        score=score,
+        volumes_ml=_volumes_ml(runs),
+    )
+
+
+def _volumes_ml(runs: Sequence[RunFolder]) -> dict[str, tuple[float, float]]:
+    """Over the training cases of all these runs; four digits, so that no single scan is told by them."""
+    each: list[Mapping[str, Sequence[float]]] = [run.facts().get("volumes_ml", {}) for run in runs]  # type: ignore[misc]
+    if not all(each):  # runs of earlier versions, and pictures without a pixel size
+        return {}
+    return {
+        name: (float(f"{min(ml[name][0] for ml in each):.4g}"), float(f"{max(ml[name][1] for ml in each):.4g}"))
+        for name in each[0]
+    }
 
 
 def agreed(each: Sequence[Postprocessing], table: LabelTable) -> Postprocessing:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..training.experiment import Experiment
 from .checks import Checks
 from .recipe import Recipe
@@ -16,6 +18,7 @@ def model_card(
     *,
     members: int = 1,
     checks: Checks | None = None,
+    volumes_ml: Mapping[str, tuple[float, float]] | None = None,
 ) -> str:
     """Markdown. Holds no case names: nothing of a patient travels.
 
@@ -23,6 +26,7 @@ def model_card(
         score: Dice of the packaged weights, in words.
         members: so many networks answer together.
         checks: what was compared before the bundle was built, if anything was.
+        volumes_ml: structure → smallest and largest volume in the training cases, where known.
     """
     network, settings = experiment.network, recipe.preprocessing
     pixel = f"{settings.spacing_mm:g} mm pixels" if settings.spacing_mm else "pixels as stored"
@@ -36,6 +40,7 @@ def model_card(
 An ensemble: {members} networks of one cross-validation, each trained without the cases of its fold. Their probabilities are
 averaged, so a scan takes {members} times the time of one.
 """
+    ranges = ", ".join(f"{structure} {low:g} to {high:g} ml" for structure, (low, high) in (volumes_ml or {}).items())
     return f"""# {name} {version}
 
 Original U-Net (Ronneberger, Fischer and Brox, 2015, arXiv:1505.04597), {network.padding} convolutions, width {network.width},
@@ -44,6 +49,8 @@ depth {network.depth}. Works on {settings.plane} slices with {pixel}; modality: 
 | value | structure | code |
 | --- | --- | --- |
 {structures}
+
+{f"In the training cases: {ranges}." if ranges else "How large the structures were in training is not known."}
 
 {"Out-of-fold" if members > 1 else "Validation"} Dice: {score}, in fp32.{afterwards}
 

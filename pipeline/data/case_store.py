@@ -19,7 +19,7 @@ from .manifest import Case, Manifest
 from .opened import opened
 from .slice_grid import Preprocessing
 
-FORMAT = 2  # of the files of a case: those of another are made anew
+FORMAT = 3  # of the files of a case: those of another are made anew
 AT_ONCE = 4  # cases that are read together at most: each may take some gigabytes
 POSITIONS_PER_CLASS = 2000  # pixels of each structure that a sample may be centred on: enough to be spread over all of it
 
@@ -51,6 +51,11 @@ class StoredCase:
     def structures(self) -> int:
         """How many the label table has."""
         return len(list(self.folder.glob("positions_*.npy")))
+
+    @property
+    def voxels(self) -> np.ndarray:
+        """(structures,) int64: how many of each structure, in the order of the label table."""
+        return np.load(self.folder / "voxels.npy")  # type: ignore[no-any-return]
 
     def positions(self, structure: int) -> np.ndarray:
         """Up to 2000 pixels of the structure at this place of the label table: (n, 3) of slice, row, column."""
@@ -121,8 +126,10 @@ def _write(data: dict[str, np.ndarray], structures: int, folder: Path) -> None:
             np.save(aside / "image.npy", data["image"])
             np.save(aside / "label.npy", data["label"])
             np.save(aside / "affine.npy", data["affine"])
-            for structure in range(structures):
-                np.save(aside / f"positions_{structure}.npy", _positions(data["label"], structure))
+            found = [_positions(data["label"], structure) for structure in range(structures)]
+            for structure, (positions, _) in enumerate(found):
+                np.save(aside / f"positions_{structure}.npy", positions)
+            np.save(aside / "voxels.npy", np.array([voxels for _, voxels in found], dtype=np.int64))
     except OSError as error:
         reason = error.strerror or "the disk is full"  # NumPy does not say why fewer bytes were written
         raise UserError(
@@ -130,8 +137,11 @@ def _write(data: dict[str, np.ndarray], structures: int, folder: Path) -> None:
         ) from error
 
 
-def _positions(label: np.ndarray, structure: int) -> np.ndarray:
-    """Slice by slice: the places of all pixels of a large structure would take more memory than the scan."""
+def _positions(label: np.ndarray, structure: int) -> tuple[np.ndarray, int]:
+    """Some places of a structure, and how many there are.
+
+    Slice by slice: the places of all pixels of a large structure would take more memory than the scan.
+    """
     slices = label[:, structure] if label.ndim == 4 else label
     value = 1 if label.ndim == 4 else structure + 1
     ends = np.cumsum([np.count_nonzero(one == value) for one in slices])
@@ -145,7 +155,7 @@ def _positions(label: np.ndarray, structure: int) -> np.ndarray:
         if len(within):
             rows, columns = np.nonzero(slices[number] == value)
             found.append(np.column_stack([np.full(len(within), number), rows[within], columns[within]]).astype(np.int32))
-    return np.concatenate(found)
+    return np.concatenate(found), int(ends[-1])
 
 
 def _forget_other_data(folder: Path, key: dict[str, object]) -> None:

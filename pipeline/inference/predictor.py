@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,13 +24,14 @@ from ..network.tiling import WholeSlice
 from ..progress import bar
 from .maps import Maps
 from .only import chosen_table, keep_only
-from .prediction import Prediction, structure_volumes
+from .prediction import Prediction, StructureVolume, structure_volumes
 from .runtime.catalogue import started
 from .runtime.choose import choose
 from .runtime.converted import Converted
 from .segment import Bar, segment
 from .tile_memory import fitting_tile
 
+BEYOND = 0.1  # of the training cases' smallest and largest volume: further out, a structure is unlike all of them
 THICK = 2.0  # slice distance to pixel size from which slices across the acquired ones are coarse
 
 
@@ -135,14 +137,15 @@ class Predictor:
             raise UserError(error.what, where=where, next=error.next) from error
         labels = replace(image, array=keep_only(array, recipe.table, self.table))
         finished = time.monotonic()
+        structures = structure_volumes(labels, self.table)
         return Prediction(
             image=image,
             labels=labels,
             table=self.table,
-            structures=structure_volumes(labels, self.table),
+            structures=structures,
             probabilities=maps.probabilities,
             uncertainty=maps.uncertainty,
-            notices=(*image.source.notices, *_sheared(image), *self._other_plane(image)),
+            notices=(*image.source.notices, *_sheared(image), *self._other_plane(image), *self._unlike_training(structures)),
             timings_s={"read": round(read - started, 3), "segment": round(finished - read, 3)},
             provenance={
                 "bundle": self.bundle.name,
@@ -176,6 +179,13 @@ class Predictor:
             maps=maps,
         )
         return self._whole(tile)
+
+    def _unlike_training(self, structures: Sequence[StructureVolume]) -> Iterator[Notice]:
+        for found in structures:
+            low, high = self.bundle.volumes_ml.get(found.structure.name, (0.0, math.inf))
+            if found.ml is not None and not low * (1 - BEYOND) <= found.ml <= high * (1 + BEYOND):
+                sentence = f"{found}, in the training cases it was {low:g} to {high:g} ml"
+                yield Notice(code="unlike-training", sentence=sentence)
 
     def _other_plane(self, image: Volume) -> tuple[Notice, ...]:
         settings = self.bundle.recipe.preprocessing

@@ -1,4 +1,4 @@
-"""How many pixels of each class the training cases hold. Knows nothing of losses."""
+"""How much of each class the training cases hold. Knows nothing of losses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from ..data.case_store import StoredCase
 from ..data.census import value_counts
+from ..io.geometry import voxel_ml
 from ..labels import LabelTable
 from ..network.decide import Head
 
@@ -24,3 +25,10 @@ def class_counts(cases: Sequence[StoredCase], table: LabelTable, head: Head) -> 
         else:
             totals.update(value_counts(label))
     return [totals[float(number)] for number in (structures if head == "sigmoid" else (0, *structures))]
+
+
+def volume_ranges_ml(cases: Sequence[StoredCase], table: LabelTable) -> dict[str, tuple[float, float]]:
+    """Structure → its smallest and largest volume in these cases; 0 where one lacks it. On the network's grid."""
+    volumes = np.array([case.voxels * voxel_ml(case.affine) for case in cases])  # (cases, structures)
+    ends = zip(volumes.min(axis=0), volumes.max(axis=0), strict=True)
+    return {name: (float(low), float(high)) for name, (low, high) in zip(table.names, ends, strict=True)}

@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..network.tiling import WholeSlice
 from ..progress import say
 from . import world
-from .census import class_counts
+from .census import class_counts, volume_ranges_ml
 from .checkpoint import load_checkpoint
 from .chosen import flips_of
 from .engine import FollowSchedule, MeanLoss, StopOnBudget, StopOnPatience, StopOnSignal, attach
@@ -72,6 +72,8 @@ class Session:
         channels = self.training_cases[0].image.shape[1]
         self._check_channels(channels)
         self.keeper.note({"image_channels": channels, "threads": torch.get_num_threads()})
+        if all(case.spacing_known for case in training):
+            self.keeper.note({"volumes_ml": volume_ranges_ml(self.training_cases, self.table)})
         self.learner = Learner(experiment, self.table, channels, self.device)
         self.whole = WholeSlice(self.learner.judged)
         self.first_epoch = 0

@@ -229,3 +229,12 @@ def test_weights_of_another_network_than_the_experiments_are_refused(tmp_path: P
     run.experiment_file.write_text(text)
     with pytest.raises(UserError, match="the weights do not fit the network 'original'"):
         build_bundle(run.path, tmp_path / "bundle")
+
+
+def test_how_large_the_structures_were_in_training_travels_and_over_all_folds(tmp_path: Path) -> None:
+    facts = {"volumes_ml": {"organ": [0.123456, 12.0], "lesion": [0.0, 1.5]}}
+    bundle = make_bundle(tmp_path, facts=facts)
+    assert bundle.volumes_ml == {"organ": (0.1235, 12.0), "lesion": (0.0, 1.5)}
+    assert open_bundle(bundle.path).volumes_ml == bundle.volumes_ml
+    card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "In the training cases: organ 0.1235 to 12 ml, lesion 0 to 1.5 ml." in card

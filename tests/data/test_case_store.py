@@ -51,6 +51,7 @@ def test_positions_lie_in_their_structure_and_are_spread_over_its_slices(tmp_pat
             assert mask[tuple(places.T)].all()
             assert len(np.unique(places, axis=0)) == len(places) == min(2000, np.count_nonzero(mask))
             assert set(places[:, 0]) == set(np.nonzero(mask)[0])
+            assert case.voxels[structure] == np.count_nonzero(mask)
     assert len(stored[2].positions(1)) == 0  # this patient has no lesion
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -148,3 +149,28 @@ def test_what_the_reader_noticed_is_passed_on(tmp_path: Path) -> None:
 def test_a_device_that_does_not_exist_is_refused(device: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a device"):
         Predictor(make_bundle(tmp_path), device=device)
+
+
+@pytest.mark.parametrize(
+    ("range_ml", "said"),
+    [
+        ((0.9, 1.1), []),
+        ((1.02, 5.0), []),  # within a tenth
+        ((1.2, 5.0), ["organ: 1.00 ml, in the training cases it was 1.2 to 5 ml"]),
+        ((0.1, 0.8), ["organ: 1.00 ml, in the training cases it was 0.1 to 0.8 ml"]),
+    ],
+)
+def test_a_volume_unlike_those_of_the_training_is_said(range_ml: tuple[float, float], said: list[str], tmp_path: Path) -> None:
+    bundle = replace(thresholding_bundle(tmp_path), volumes_ml={"organ": range_ml})
+    array = np.zeros((20, 20, 20), dtype=np.float32)
+    array[5:15, 5:15, 5:15] = 1  # 1000 voxels of a cubic millimetre
+    found = Predictor(bundle).predict(Volume(array=array, affine=np.eye(4)))
+    assert [notice.sentence for notice in found.notices if notice.code == "unlike-training"] == said
+
+
+def test_a_structure_that_is_missing_is_unlike_a_training_that_always_had_it(tmp_path: Path) -> None:
+    bundle = replace(thresholding_bundle(tmp_path), volumes_ml={"organ": (0.5, 2.0)})
+    found = Predictor(bundle).predict(Volume(array=np.zeros((20, 20, 4), dtype=np.float32), affine=np.eye(4)))
+    assert [notice.sentence for notice in found.notices] == [
+        "organ: 0 ml (not found), in the training cases it was 0.5 to 2 ml"
+    ]

@@ -14,7 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from made_trainings import BINARY, MULTI, OVERLAPPING, TINY, VALID, write_set
+from made_trainings import BINARY, MULTI, OVERLAPPING, SPACING_MM, TINY, VALID, write_set
 from PIL import Image
 
 from pipeline.data.case_store import StoredCase, store_cases
@@ -36,6 +36,7 @@ from pipeline.training.train import resume, train
 from pipeline.training.validation import Validator, metrics
 
 SIGMOID = {**TINY, "network.head": "sigmoid"}
+VOXEL_ML = float(np.prod(SPACING_MM)) / 1000
 
 
 def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
@@ -81,6 +82,7 @@ def test_the_run_folder_holds_everything_and_nothing_else(trained):
     assert {p.name for p in trained.last.parent.iterdir()} == {"last.pt", "best.pt"}
     assert {p.name for p in trained.pictures.iterdir()} == {"best.png", "worst.png"}  # two cases were validated
     facts = trained.facts()
+    assert facts["volumes_ml"] == {name: pytest.approx(ml) for name, ml in volumes_of(trained).items()}
     assert facts["finished"] is True
     assert (facts["fold"], facts["epochs_done"], facts["image_channels"]) == (0, 2, 1)
     lines = trained.history()
@@ -596,3 +598,12 @@ def test_pictures_train_on_the_plan_made_for_them(tmp_path):
     assert folder.experiment().preprocessing.plane == "stored"
     assert folder.history()[0]["val/dice/cell"] > 0.6
     assert open_run_folder(folder.path).facts()["finished"] is True
+
+
+def volumes_of(run: RunFolder) -> dict[str, list[float]]:
+    """Structure → smallest and largest volume of the training cases, from the files of the masks."""
+    manifest = run.manifest()
+    training, _ = split(manifest, run.fold)
+    masks = [np.asarray(nibabel.load(manifest.data_root / case.label[0]).dataobj) for case in training]
+    counts = {structure.name: [np.count_nonzero(mask == structure.value) for mask in masks] for structure in MULTI.structures}
+    return {name: [min(found) * VOXEL_ML, max(found) * VOXEL_ML] for name, found in counts.items()}
