@@ -1,14 +1,19 @@
-"""How long does it take from a CT series in DICOM to a mask on the disk: ours beside MONAI's own path, with the same weights?
+"""How long does it take from a CT series in DICOM to a mask on the disk, and how much memory: ours beside MONAI's own path with
+the same weights, and beside nnU-Net, each with the network that it plans?
 
-    python benchmarks/inference.py [--slices 120] [--runs 5] [--width 64] [--who ...] [-o inference.json]
+    python benchmarks/inference.py [--slices 120] [--runs 5] [--width 64] [--who ...] [--peer-python PYTHON] [-o inference.json]
 
 Every run is a process of its own, from start to exit; the contestants take turns, and medians count. The series is made up: a
-body of tissue, bone and lung in air, 512 x 512 pixels of 0.7 mm. The network has random weights, which cost the same as others.
-    MONAI          LoadImage, ScaleIntensityRange, SliceInferer over the network in fp32, argmax, SaveImage
-    unet           `unet predict`, runtime and precision as it chooses; its choice is made before
-    unet, box      the same, and the air around the body left out
-    unet, NAME P   a runtime and a precision, e.g. "unet, torch fp32"
-Agreement is the share of voxels with MONAI's label.
+body of tissue, bone and lung in air, 512 x 512 pixels of 0.7 mm. The networks have random weights but for the last layer.
+    MONAI            LoadImage, ScaleIntensityRange, SliceInferer over the network in fp32, argmax, SaveImage
+    unet             `unet predict`, runtime and precision as it chooses; its choice is made before
+    unet, box        the same, and the air around the body left out
+    unet, NAME P     a runtime and a precision, e.g. "unet, openvino int8"; "unet, box NAME P" without the air
+    nnU-Net          its default prediction, mirrored, from NIfTI: it does not read DICOM (needs --peer-python)
+    nnU-Net plain    the same without mirror images
+    unet, planned    as "unet", with the network that `unet plan` chooses for a night on this machine
+Agreement is the share of voxels with MONAI's label. The network's share is that of `segment` in the whole process; its rate is
+compared with the best that the same runtime reaches on one tile of a slice, over and over.
 """
 
 from __future__ import annotations
@@ -23,35 +28,59 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
+from made_ct import SIDE, MadeScan, read_series, write_bundle, write_planned_bundle, write_series
 
-SIDE, PIXEL_MM, SLICE_MM = 512, 0.7, 3.0
-WINDOW_HU = (-160.0, 240.0)
 USUAL = ["MONAI", "unet", "unet, box"]
+HERE = Path(__file__).parent
+ONE_TILE = """
+import sys, time, torch
+from pipeline import Predictor
+path, side, runtime, precision = sys.argv[1:]
+network = Predictor.from_bundle(path, runtime=runtime, precision=precision).network
+image = torch.randn(1, network.network.design.in_channels, int(side), int(side))
+times = []
+with torch.inference_mode():
+    for _ in range(6):
+        began = time.perf_counter()
+        network(image)
+        times.append(time.perf_counter() - began)
+print(min(times[1:]))
+"""
+
+
+@dataclass
+class Measured:
+    """All runs of one contestant."""
+
+    seconds: list[float] = field(default_factory=list)
+    peaks: list[int] = field(default_factory=list)  # bytes
+    stages: list[dict[str, float]] = field(default_factory=list)  # ours: seconds by stage
+    provenance: dict[str, str] = field(default_factory=dict)
+    mask: np.ndarray | None = None
 
 
 def main() -> int:
     options = arguments()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        series = write_series(folder / "series", options.slices)
-        plain, boxed = (write_bundle(folder / kind, options.width, body_box=kind == "boxed") for kind in ("plain", "boxed"))
-        commands = {who: command(who, series, plain, boxed, folder) for who in options.who}
-        for who in options.who:
-            if who != "MONAI":
-                timed(commands[who], folder / "out")  # chooses and converts, once for each bundle and machine
-        seconds: dict[str, list[float]] = {who: [] for who in options.who}
-        masks: dict[str, np.ndarray] = {}
+        commands = prepared(folder, options)
+        for who, words in commands.items():
+            if who.startswith("unet"):
+                run(words, folder / "out")  # chooses and converts, once for each bundle and machine
+        measured = {who: Measured() for who in commands}
         for _ in range(options.runs):
-            for who in options.who:
-                seconds[who].append(timed(commands[who], folder / "out"))
-                masks[who] = mask_in(folder / "out")
-        results = {who: facts(who, seconds, masks) for who in options.who}
+            for who, words in commands.items():
+                seconds, peak = run(words, folder / "out")
+                note(measured[who], seconds, peak, folder / "out")
+                print(f"{who:<28} {seconds:8.2f} s {peak / 1e9:5.2f} GB", flush=True)
+        results = {who: facts(who, measured, options.slices, words) for who, words in commands.items()}
     for who, found in results.items():
         print(line(who, found))
     machine = {"processor": platform.processor(), "cores": os.cpu_count(), "load": os.getloadavg()}
@@ -67,128 +96,115 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--who", nargs="*", default=USUAL)
+    parser.add_argument("--peer-python", type=Path, help="of an environment with nnU-Net")
     parser.add_argument("-o", "--out", type=Path)
     return parser.parse_args()
 
 
-def write_series(folder: Path, slices: int) -> Path:
-    """A CT of a body of 380 x 260 mm with lungs and a spine, one file a slice."""
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-
-    rows, columns = np.ogrid[:SIDE, :SIDE]
-    random = np.random.default_rng(0)
-    series, study = generate_uid(), generate_uid()
-    folder.mkdir(parents=True)
-    for number in range(slices):
-        grow = 1 + 0.05 * np.sin(number / 10)
-        image = np.full((SIDE, SIDE), -1000.0)
-        image[ellipse(rows, columns, 256, 256, 186 * grow, 270 * grow)] = 40
-        for column in (150, 362):
-            image[ellipse(rows, columns, 240, column, 100, 70)] = -850
-        image[ellipse(rows, columns, 380, 256, 35, 40)] = 400
-        image += random.normal(0, 15, image.shape)
-        item = Dataset()
-        item.file_meta = FileMetaDataset()
-        item.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        item.file_meta.MediaStorageSOPClassUID = item.SOPClassUID = CTImageStorage
-        item.file_meta.MediaStorageSOPInstanceUID = item.SOPInstanceUID = generate_uid()
-        item.SeriesInstanceUID, item.StudyInstanceUID, item.FrameOfReferenceUID = series, study, study
-        item.Modality, item.SeriesNumber, item.InstanceNumber, item.PatientID = "CT", 1, number + 1, "made up"
-        item.Rows = item.Columns = SIDE
-        item.PixelSpacing, item.SliceThickness = [PIXEL_MM, PIXEL_MM], SLICE_MM
-        item.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        item.ImagePositionPatient = [-179.2, -179.2, number * SLICE_MM]
-        item.SamplesPerPixel, item.PhotometricInterpretation = 1, "MONOCHROME2"
-        item.BitsAllocated, item.BitsStored, item.HighBit, item.PixelRepresentation = 16, 16, 15, 1
-        item.RescaleSlope, item.RescaleIntercept, item.RescaleType = 1, 0, "HU"
-        item.PixelData = image.astype("<i2").tobytes()
-        item.save_as(folder / f"{number:04d}.dcm", enforce_file_format=True)
-    return folder
+def prepared(folder: Path, options: argparse.Namespace) -> dict[str, list[str]]:
+    """Contestant → its command."""
+    series, out = write_series(folder / "series", options.slices), str(folder / "out")
+    scan = read_series(series)
+    image, label = scan.write_nifti(folder)
+    plain, boxed = (write_bundle(folder / kind, scan, options.width, body_box=kind == "boxed") for kind in ("plain", "boxed"))
+    commands = {}
+    for who in options.who:
+        if who == "MONAI":
+            words = [sys.executable, HERE / "inference_monai.py", plain, series, out]
+        elif who.startswith("nnU-Net"):
+            words = [options.peer_python, HERE / "inference_nnunet.py", "predict", folder / "nnunet", image, out]
+            words += ["--no-mirroring"] if who.endswith("plain") else []
+            if not (folder / "nnunet").exists():
+                subprocess.run(
+                    [options.peer_python, HERE / "inference_nnunet.py", "prepare", folder / "nnunet", image, label], check=True
+                )
+        else:
+            words = ours(who, plain, boxed, folder, scan)
+            words = [sys.executable, "-m", "pipeline", "predict", words[0], series, "-o", out, *words[1:]]
+        commands[who] = list(map(str, words))
+    return commands
 
 
-def ellipse(rows: np.ndarray, columns: np.ndarray, row: float, column: float, high: float, wide: float) -> np.ndarray:
-    return np.asarray(((rows - row) / high) ** 2 + ((columns - column) / wide) ** 2 <= 1)
+def ours(who: str, plain: Path, boxed: Path, folder: Path, scan: MadeScan) -> list[Any]:
+    """The bundle, and options."""
+    wanted = who.removeprefix("unet").removeprefix(", ").split()
+    if wanted == ["planned"]:
+        return [write_planned_bundle(folder / "planned", scan, folder / "image.nii.gz", folder / "label.nii.gz")]
+    bundle = boxed if wanted[:1] == ["box"] else plain
+    if not wanted or wanted == ["box"]:
+        return [bundle]
+    runtime, precision = wanted[-2:]
+    return [bundle, "--runtime", runtime, "--precision", precision]
 
 
-def write_bundle(folder: Path, width: int, *, body_box: bool) -> Path:
-    """A bundle of the original U-Net with the paper's initial weights, two structures, on CT."""
-    import torch
-
-    from pipeline.bundle.build import build_bundle
-    from pipeline.bundle.checks import Checks
-    from pipeline.data.manifest import Case, Manifest, write_manifest
-    from pipeline.data.normalise import Normalisation
-    from pipeline.data.slice_grid import Preprocessing
-    from pipeline.io.paths import write_text
-    from pipeline.labels import label_table
-    from pipeline.network.catalogue import build_network
-    from pipeline.network.ranges import find_ranges
-    from pipeline.training.checkpoint import save_checkpoint
-    from pipeline.training.experiment import Experiment, NetworkSettings, experiment_yaml
-    from pipeline.training.run_folder import RunFolder
-
-    run, table = RunFolder(path=folder / "run"), label_table({"organ": 1, "lesion": 2})
-    how = Normalisation(kind="window", low=WINDOW_HU[0], high=WINDOW_HU[1])
-    experiment = Experiment(
-        network=NetworkSettings(width=width), preprocessing=Preprocessing(normalisation=how), manifest="manifest.json"
-    )
-    case = Case(case="a", image=("a.nii",), label=("b.nii",), patient_id="a", fold=0, shape=(9, 9, 9), spacing_mm=(1.0,) * 3)
-    run.last.parent.mkdir(parents=True)
-    hashed = {"image_sha256": ("a" * 64,), "label_sha256": ("b" * 64,)}
-    cases = (replace(case, modality="CT", **hashed),)
-    write_manifest(Manifest(name="made", data_root=folder, table=table, cases=cases), run.manifest_file)
-    write_text(run.experiment_file, experiment_yaml(experiment, {}))
-    run.note({"fold": None, "finished": True, "image_channels": 1, "best_epoch": 1})
-    torch.manual_seed(0)
-    network = build_network("original", experiment.network_settings(table, 1))
-    save_checkpoint({"epoch": 1, "network": network.state_dict()}, run.best)
-    save_checkpoint({"epoch": 1, "network": network.state_dict()}, run.last)
-    images = torch.randn(2, 1, 1, 252, 252)
-    checks = Checks(
-        cases=1, unseen=False, differences={}, outside_body=0 if body_box else None, ranges=(find_ranges(network, images),)
-    )
-    return build_bundle(run.path, folder / "bundle", check=lambda *_: checks).path
-
-
-def command(who: str, series: Path, plain: Path, boxed: Path, folder: Path) -> list[str]:
-    out = str(folder / "out")
-    if who == "MONAI":
-        return [sys.executable, __file__.replace("inference.py", "inference_monai.py"), str(plain), str(series), out]
-    words = [sys.executable, "-m", "pipeline", "predict", str(boxed if who == "unet, box" else plain), str(series), "-o", out]
-    if who in ("unet", "unet, box"):
-        return words
-    runtime, precision = who.removeprefix("unet, ").split()
-    return [*words, "--runtime", runtime, "--precision", precision]
-
-
-def timed(words: list[str], out: Path) -> float:
-    """Seconds of the whole process."""
+def run(words: list[str], out: Path) -> tuple[float, int]:
+    """Seconds of the whole process, and the most memory it held in bytes (looked at ten times a second)."""
     shutil.rmtree(out, ignore_errors=True)
-    began = time.perf_counter()
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    began, peak = time.perf_counter(), 0
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+        status = Path(f"/proc/{process.pid}/status")
+        while process.poll() is None:
+            lines = status.read_text(encoding="ascii").splitlines()
+            peak = max(peak, *(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+    seconds = time.perf_counter() - began
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words)
+    return seconds, peak
 
 
-def mask_in(out: Path) -> np.ndarray:
+def note(measured: Measured, seconds: float, peak: int, out: Path) -> None:
+    measured.seconds.append(seconds)
+    measured.peaks.append(peak)
     (path,) = [*out.rglob("mask.nii.gz"), *out.rglob("*_seg.nii.gz")]
     image = nibabel.as_closest_canonical(nibabel.load(path))
-    return np.asarray(image.dataobj).astype(np.uint8)
+    measured.mask = np.asarray(image.dataobj).astype(np.uint8)
+    for sidecar in out.rglob("mask.json"):
+        said = json.loads(sidecar.read_text(encoding="utf-8"))
+        measured.stages.append(said["timings_s"])
+        measured.provenance = said["provenance"]
 
 
-def facts(who: str, seconds: dict[str, list[float]], masks: dict[str, np.ndarray]) -> dict[str, Any]:
-    found: dict[str, Any] = {"median_s": statistics.median(seconds[who]), "each_s": seconds[who]}
-    if "MONAI" in seconds:
-        found["times_faster"] = statistics.median(seconds["MONAI"]) / found["median_s"]
-        found["agreement"] = float(np.mean(masks[who] == masks["MONAI"]))
+def facts(who: str, measured: dict[str, Measured], slices: int, words: list[str]) -> dict[str, Any]:
+    mine = measured[who]
+    found: dict[str, Any] = {
+        "median_s": statistics.median(mine.seconds),
+        "each_s": mine.seconds,
+        "peak_gb": max(mine.peaks) / 1e9,
+    }
+    if mine.stages:
+        segment_s = statistics.median(stages["segment"] for stages in mine.stages)
+        runtime, precision = mine.provenance["runtime"], mine.provenance["precision"]
+        found |= {
+            "stages": mine.stages,
+            "computed_by": f"{runtime} {precision}",
+            "network_share": segment_s / found["median_s"],
+        }
+        if "box" not in who:
+            tile = subprocess.run(
+                [sys.executable, "-c", ONE_TILE, words[4], str(SIDE), runtime, precision],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            found["share_of_best_rate"] = float(tile.stdout) * slices / segment_s
+    for other in measured:
+        if not other.startswith("unet") and other != who:
+            found[f"times_faster_than {other}"] = statistics.median(measured[other].seconds) / found["median_s"]
+    reference = measured["MONAI"].mask if "MONAI" in measured else None
+    if reference is not None and mine.mask is not None and not who.startswith("nnU-Net"):
+        found["agreement"] = float(np.mean(mine.mask == reference))
     return found
 
 
 def line(who: str, found: dict[str, Any]) -> str:
-    compared = (
-        f"  {found['times_faster']:5.2f} times as fast  {found['agreement']:.4%} the same" if "agreement" in found else ""
-    )
-    return f"{who:<28} {found['median_s']:8.2f} s{compared}"
+    words = [f"{who:<28} {found['median_s']:8.2f} s {found['peak_gb']:5.2f} GB"]
+    words += [f"{value:.2f} x {key.split(' ', 1)[1]}" for key, value in found.items() if key.startswith("times_faster")]
+    words += [f"{found['agreement']:.4%} the same"] if "agreement" in found else []
+    words += [f"{found['computed_by']}, network {found['network_share']:.0%}"] if "computed_by" in found else []
+    words += [f"{found['share_of_best_rate']:.0%} of the best rate"] if "share_of_best_rate" in found else []
+    return "  ".join(words)
 
 
 if __name__ == "__main__":
