@@ -12,8 +12,8 @@ from glob import escape
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..handout.folder import free_place
-from ..handout.predict_into import predict_into
+from ..handout.folder import free_place, write_prediction
+from ..handout.predict_for import predict_for
 from ..handout.sidecar import SIDECAR
 from ..io.paths import write_text
 from ..io.read import read_volume
@@ -139,16 +139,10 @@ def _segmented(job: Job, unit: Unit, begun: Record, predictor: Predictor) -> Rec
     if not begun.owns:
         next_step = "Remove it, or choose another folder with -o."
         raise UserError("a prediction that is not of this cohort is there already", where=target, next=next_step)
-    _, folder = predict_into(
-        job.out,
-        predictor,
-        image,
-        read_s=read_s,
-        formats=dict(job.formats),
-        overwrite=True,
-        page=job.page,
-        name=unit.name,
+    prediction, formats = predict_for(
+        job.out, predictor, image, read_s=read_s, formats=dict(job.formats), overwrite=True, name=unit.name
     )
+    folder = write_prediction(prediction, job.out, formats=formats, overwrite=True, page=job.page, name=unit.name)
     said = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
     return replace(begun, state="done", volumes=tuple(said["volumes"]), notices=tuple(said["notices"]))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ..errors import UserError
@@ -14,7 +16,9 @@ from ..inference.predictor import Predictor
 from ..io.read import read_volume
 from ..io.volume import Volume
 from ..progress import Overall, say
-from .predict_into import predict_into
+from .folder import write_prediction
+from .formats import Format
+from .predict_for import predict_for
 
 READ, SEGMENTED = 0.02, 0.95  # how much of an input is done then, about: for the bar
 
@@ -39,35 +43,47 @@ def predict_all(
 ) -> list[UserError]:
     """Segment all inputs with one loaded bundle.
 
+    While one is written, the next is read and segmented; not so where memory is bounded, of which two take more than one.
+
     Args:
         inputs: paths of what `read_volume` reads.
-        done: called with each prediction and its folder.
+        done: called with each prediction and its folder, in the order of the inputs.
     Returns: one error for each input that could not be segmented; they were printed already.
     """
-    written: dict[Path, str] = {}
-    with Overall(len(inputs)) as overall:
-
-        def predict(source: str) -> None:
+    failures = Failures()
+    taken: dict[Path, str] = {}
+    before: Callable[[], None] = _nothing  # ends the input before: waits until it is written, and tells of it
+    with Overall(len(inputs)) as overall, ThreadPoolExecutor(1) as writer:
+        for source in inputs:
             overall.begin()
-            prediction, folder = _predict(predictor, source, order, written, overall)
-            written[folder] = source
-            with overall.hidden():
-                done(prediction, folder)
+            if predictor.max_ram_bytes is not None:
+                before()
+                before = _nothing
+            try:
+                prediction, formats = _predict(predictor, source, order, taken, overall)
+            except UserError as error:
+                before()
+                before = _nothing
+                failures.add(error, overall)
+                continue
+            before()
+            taken[order.out / prediction.name] = source
+            written = writer.submit(_write, prediction, formats, order)
+            before = partial(_tell, prediction, written, done, failures, overall)
+        before()
+    return failures.errors
 
-        return for_each(inputs, predict, overall)
 
+class Failures:
+    """What could not be segmented: one line on stderr each."""
 
-def for_each(inputs: Sequence[str], work: Callable[[str], None], overall: Overall) -> list[UserError]:
-    """What fails is one line on stderr, and does not stop the rest. Returns: these errors."""
-    failures: list[UserError] = []
-    for source in inputs:
-        try:
-            work(source)
-        except UserError as error:
-            failures.append(error)
-            with overall.hidden():
-                say(f"unet: {error}")
-    return failures
+    def __init__(self) -> None:
+        self.errors: list[UserError] = []
+
+    def add(self, error: UserError, overall: Overall) -> None:
+        self.errors.append(error)
+        with overall.hidden():
+            say(f"unet: {error}")
 
 
 def read_input(source: str, order: Order) -> tuple[Volume, float]:
@@ -83,28 +99,6 @@ def read_input(source: str, order: Order) -> tuple[Volume, float]:
     return image, time.monotonic() - started
 
 
-def _predict(
-    predictor: Predictor, source: str, order: Order, written: Mapping[Path, str], overall: Overall
-) -> tuple[Prediction, Path]:
-    overall.reach(0.0, "reading")
-    image, read_s = read_input(source, order)
-    earlier = written.get(order.out / image.source.short_name)
-    if earlier is not None:
-        raise UserError(f"would overwrite the mask of {earlier}", where=source, next="Use another -o for it.")
-    with named_as(source, image):
-        return predict_into(
-            order.out,
-            predictor,
-            image,
-            read_s=read_s,
-            formats=order.formats,
-            overwrite=order.overwrite,
-            page=order.page,
-            command=order.command,
-            bar=lambda numbers: _shown(numbers, image.source.short_name, overall),
-        )
-
-
 @contextmanager
 def named_as(source: str, image: Volume) -> Iterator[None]:
     """What is wrong with the image is said of the input, as the caller named it."""
@@ -116,9 +110,54 @@ def named_as(source: str, image: Volume) -> Iterator[None]:
         raise UserError(error.what, where=source, next=error.next) from error
 
 
+def _nothing() -> None:
+    """Before the first input there is none."""
+
+
+def _predict(
+    predictor: Predictor, source: str, order: Order, taken: Mapping[Path, str], overall: Overall
+) -> tuple[Prediction, tuple[Format, ...]]:
+    overall.reach(0.0, "reading")
+    image, read_s = read_input(source, order)
+    earlier = taken.get(order.out / image.source.short_name)
+    if earlier is not None:
+        raise UserError(f"would overwrite the mask of {earlier}", where=source, next="Use another -o for it.")
+    with named_as(source, image):
+        return predict_for(
+            order.out,
+            predictor,
+            image,
+            read_s=read_s,
+            formats=order.formats,
+            overwrite=order.overwrite,
+            command=order.command,
+            bar=lambda numbers: _shown(numbers, image.source.short_name, overall),
+        )
+
+
 def _shown(numbers: Iterable[int], name: str, overall: Overall) -> Iterator[int]:
     numbers = list(numbers)
     for done, number in enumerate(numbers):
         overall.reach(READ + (SEGMENTED - READ) * done / len(numbers), f"{name}: slice {done + 1} of {len(numbers)}")
         yield number
     overall.reach(SEGMENTED, f"{name}: writing")
+
+
+def _write(prediction: Prediction, formats: Sequence[Format], order: Order) -> Path:
+    return write_prediction(prediction, order.out, formats=formats, overwrite=order.overwrite, page=order.page)
+
+
+def _tell(
+    prediction: Prediction,
+    written: Future[Path],
+    done: Callable[[Prediction, Path], None],
+    failures: Failures,
+    overall: Overall,
+) -> None:
+    try:
+        folder = written.result()
+    except UserError as error:
+        failures.add(error, overall)
+        return
+    with overall.hidden():
+        done(prediction, folder)

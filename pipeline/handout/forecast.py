@@ -21,10 +21,10 @@ from ..inference.prediction import Prediction, structure_volumes
 from ..inference.predictor import Predictor
 from ..process import age_s, peak_bytes
 from ..progress import Overall
-from .batch import Order, for_each, named_as, read_input
+from .batch import Failures, Order, named_as, read_input
 from .folder import free_place, write_prediction
 from .formats import chosen_formats
-from .predict_into import asked_of
+from .predict_for import asked_of
 
 PLACES = (0.25, 0.5, 0.75)  # where in the volume two slices are computed; of each pair the second is timed
 
@@ -80,15 +80,16 @@ def forecast(predictor: Predictor, source: str, order: Order) -> Forecast:
 def forecast_all(predictor: Predictor, inputs: Sequence[str], order: Order) -> tuple[list[Forecast], list[UserError]]:
     """Of each input that can be segmented, and one error for each other; these were printed already."""
     found: list[Forecast] = []
+    failures = Failures()
     with Overall(len(inputs)) as overall:
-
-        def foretell(source: str) -> None:
+        for source in inputs:
             overall.begin()
             overall.reach(0.0, "trying")
-            found.append(forecast(predictor, source, order))
-
-        failures = for_each(inputs, foretell, overall)
-    return found, failures
+            try:
+                found.append(forecast(predictor, source, order))
+            except UserError as error:
+                failures.add(error, overall)
+    return found, failures.errors
 
 
 class _Sample:

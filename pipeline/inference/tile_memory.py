@@ -40,7 +40,7 @@ def fitting_tile(
     for side in _sides(design, min(tile, input_side_for(design, max(grid.rows, grid.columns)))):
         needed = taken + weights + tile_bytes(design, side, precision)
         if needed <= most_bytes:
-            return side
+            return max(side, smallest_tile(design))  # a smaller image is one tile all the same
     gigabytes = -(-needed // 10**8) / 10
     what = f"needs {gigabytes:.1f} GB even with the smallest tiles, more than {most_bytes / 1e9:g} GB"
     next_step = f"Give --max-ram {gigabytes:.1f}G where the machine has it."

@@ -379,3 +379,20 @@ def test_real_tilted_series_are_segmented_on_a_right_angled_grid(shared: Path, b
         assert sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "mask.nii.gz"))).T.shape == mask_of(folder).shape
         codes = [notice["code"] for notice in json.loads((folder / "mask.json").read_text())["notices"]]
         assert "mask-resampled" in codes
+
+
+def test_many_inputs_are_told_of_in_their_order_the_failed_among_them(bundle: Bundle, tmp_path: Path, capsys) -> None:
+    names = [f"scan{number}" for number in range(5)]
+    files = [save_nifti(tmp_path / f"{name}.nii.gz", hounsfield(number)) for number, name in enumerate(names)]
+    files[2].write_bytes(b"no NIfTI")
+    (tmp_path / "out" / "scan3").mkdir(parents=True)
+    (tmp_path / "out" / "scan3" / "notes.txt").write_text("mine")
+    assert main(["predict", str(bundle.path), *map(str, files), "-o", str(tmp_path / "out"), "--no-page"]) == 2
+    out, err = capsys.readouterr()
+    assert [Path(line).name for line in out.splitlines() if not line.startswith(" ")] == ["scan0", "scan1", "scan4"]
+    first, second = err.strip().splitlines()
+    assert "scan2" in first and "scan3" in second
+    alone = tmp_path / "alone"
+    for number in (0, 1, 4):  # each as it is when nothing is written beside it
+        assert main(["predict", str(bundle.path), str(files[number]), "-o", str(alone), "--no-page", "--max-ram", "64G"]) == 0
+        np.testing.assert_array_equal(mask_of(tmp_path / "out" / names[number]), mask_of(alone / names[number]))

@@ -1,4 +1,4 @@
-"""Segment an image that was read, and write what is wanted of it: what one prediction and one series of a cohort share."""
+"""Segment an image that was read, for what is wanted of it: what one prediction and one series of a cohort share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
 from ..inference.segment import Bar
 from ..io.volume import Volume
-from .folder import free_place, write_prediction
+from .folder import free_place
 from .formats import Format, chosen_formats
 
 
@@ -28,7 +28,7 @@ def asked_of(formats: Sequence[Format]) -> Asked:
     return Asked(probabilities="probabilities" in maps, uncertainty="uncertainty" in maps)
 
 
-def predict_into(
+def predict_for(
     out: Path,
     predictor: Predictor,
     image: Volume,
@@ -36,22 +36,21 @@ def predict_into(
     read_s: float,
     formats: Mapping[str, bool | None],
     overwrite: bool,
-    page: bool,
     name: str = "",
     command: str = "",
     bar: Bar | None = None,
-) -> tuple[Prediction, Path]:
-    """Everything that can be refused is refused before the network runs.
+) -> tuple[Prediction, tuple[Format, ...]]:
+    """A prediction with all that is wanted of it. Whatever can be refused is refused before the network runs.
 
     Args:
-        out: where the prediction's folder goes.
+        out: where the prediction's folder will go.
         read_s: seconds that reading took.
         formats: what is wanted, as in `chosen_formats`.
-        overwrite, page, name: as in `write_prediction`.
+        overwrite, name: as in `write_prediction`.
         command: what was typed, for the record; with nothing of a patient in it.
         bar: as in `Predictor.predict`.
-    Returns: the prediction and its folder.
-    Raises: UserError as `free_place`, `chosen_formats`, `Predictor.predict` and `write_prediction` do.
+    Returns: what `write_prediction` takes.
+    Raises: UserError as `free_place`, `chosen_formats` and `Predictor.predict` do.
     """
     free_place(image.source, out, overwrite=overwrite, name=name)
     chosen = chosen_formats(formats, image, predictor.table)
@@ -61,4 +60,4 @@ def predict_into(
         timings_s={**prediction.timings_s, "read": round(read_s, 3)},
         provenance={**prediction.provenance, **({"command": command} if command else {})},
     )
-    return prediction, write_prediction(prediction, out, formats=chosen, overwrite=overwrite, page=page, name=name)
+    return prediction, chosen
