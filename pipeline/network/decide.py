@@ -26,6 +26,6 @@ def decide(scores: Tensor, head: Head, *, overlapping: bool) -> Tensor:
     if head == "softmax":
         if scores.shape[1] == 2:  # one comparison says the same, and the first again wins a tie
             return (scores[:, 1] > scores[:, 0]).to(torch.uint8)
-        return scores.argmax(dim=1).to(torch.uint8)
+        return scores.max(dim=1).indices.to(torch.uint8)  # the first of equals, as argmax, but many times faster on CPUs
     chosen = (scores > 0).to(torch.uint8)
     return chosen if overlapping else chosen[:, 0]

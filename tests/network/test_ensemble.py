@@ -101,7 +101,10 @@ def test_the_number_of_members_has_a_limit():
         build_ensemble("os:system", settings, members=2, head="softmax")
 
 
-def test_of_two_classes_the_decision_is_that_of_the_largest_score_also_in_ties():
-    scores = torch.randint(-2, 3, (2, 2, 30, 40), generator=torch.Generator().manual_seed(0)).float()
-    decided = decide(scores, "softmax", overlapping=False)
-    assert decided.dtype == torch.uint8 and torch.equal(decided, scores.argmax(dim=1).to(torch.uint8))
+@pytest.mark.parametrize("classes", [2, 3, 9])
+def test_the_decision_is_the_largest_score_and_the_first_of_equals(classes):
+    scores = torch.randint(0, 3, (2, classes, 64, 50), generator=torch.Generator().manual_seed(0)).float()
+    for given in (scores, scores.contiguous(memory_format=torch.channels_last), scores[..., 3:40, ::2]):
+        decided = decide(given, "softmax", overlapping=False)
+        assert decided.dtype == torch.uint8
+        assert np.array_equal(decided.numpy(), given.numpy().argmax(axis=1))
