@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ..inference.prediction import Prediction, StructureVolume
+from ..inference.prediction import Prediction, StructureVolume, slowest_axis
 from ..io.volume import Volume
 from ..report.screen import letter_of
 from .pieces import count_pieces
@@ -66,7 +66,7 @@ def _found(prediction: Prediction, position: int, box: tuple[slice, ...]) -> Fou
                 for axis in range(3):
                     others = tuple(other for other in range(3) if other != axis)
                     profiles[axis][places[axis]] += np.count_nonzero(mask, axis=others)
-                yield np.moveaxis(mask, _slowest(labels.array), 0)
+                yield np.moveaxis(mask, slowest_axis(labels.array), 0)
 
         pieces, largest = count_pieces(slabs())
     return Found(
@@ -82,7 +82,7 @@ def _found(prediction: Prediction, position: int, box: tuple[slice, ...]) -> Fou
 def _slabs(prediction: Prediction, position: int, box: tuple[slice, ...]) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
     """(place, bool mask) of parts of the box, along the axis on which memory is slowest."""
     array, table = prediction.labels.array, prediction.table
-    along = _slowest(array)
+    along = slowest_axis(array)
     plane = max(1, int(np.prod([part.stop - part.start for axis, part in enumerate(box) if axis != along])))
     thick = max(1, SLAB_VOXELS // plane)
     for start in range(box[along].start, box[along].stop, thick):
@@ -90,10 +90,6 @@ def _slabs(prediction: Prediction, position: int, box: tuple[slice, ...]) -> Ite
         places = tuple(part if axis == along else box[axis] for axis in range(3))
         values = array[places]
         yield places, values[..., position] > 0 if table.overlapping else values == table.values[position]
-
-
-def _slowest(array: np.ndarray) -> int:
-    return int(np.argmax(np.abs(array.strides[:3])))
 
 
 def _borders(labels: Volume, profiles: tuple[np.ndarray, ...]) -> tuple[str, ...]:
