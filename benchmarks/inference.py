@@ -1,10 +1,10 @@
 """How long does it take from a CT series in DICOM to a mask on the disk, and how much memory: ours beside MONAI's own path with
 the same weights, and beside nnU-Net, each with the network that it plans?
 
-    python benchmarks/inference.py [--slices 120] [--runs 5] [--width 64] [--who ...] [--peer-python PYTHON] [-o inference.json]
+    python benchmarks/inference.py [--slices 120] [--organs 2] [--runs 5] [--width 64] [--who ...] [--peer-python PYTHON] [-o F]
 
 Every run is a process of its own, from start to exit; the contestants take turns, and medians count. The series is made up: a
-body of tissue, bone and lung in air, 512 x 512 pixels of 0.7 mm. The networks have random weights but for the last layer.
+body with organs in air, 512 x 512 pixels of 0.7 mm. The networks have random weights, but for what finds the organs.
     MONAI            LoadImage, ScaleIntensityRange, SliceInferer over the network in fp32, argmax, SaveImage
     unet             `unet predict`, runtime and precision as it chooses; its choice is made before
     unet, box        the same, and the air around the body left out
@@ -85,7 +85,13 @@ def main() -> int:
         print(line(who, found))
     machine = {"processor": platform.processor(), "cores": os.cpu_count(), "load": os.getloadavg()}
     if options.out:
-        told = {"slices": options.slices, "width": options.width, "machine": machine, "results": results}
+        told = {
+            "slices": options.slices,
+            "organs": options.organs,
+            "width": options.width,
+            "machine": machine,
+            "results": results,
+        }
         options.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return 0
 
@@ -93,6 +99,7 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slices", type=int, default=120)
+    parser.add_argument("--organs", type=int, default=2)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--who", nargs="*", default=USUAL)
@@ -103,8 +110,8 @@ def arguments() -> argparse.Namespace:
 
 def prepared(folder: Path, options: argparse.Namespace) -> dict[str, list[str]]:
     """Contestant → its command."""
-    series, out = write_series(folder / "series", options.slices), str(folder / "out")
-    scan = read_series(series)
+    series, out = write_series(folder / "series", options.slices, options.organs), str(folder / "out")
+    scan = read_series(series, options.organs)
     image, label = scan.write_nifti(folder)
     plain, boxed = (write_bundle(folder / kind, scan, options.width, body_box=kind == "boxed") for kind in ("plain", "boxed"))
     commands = {}
@@ -115,9 +122,8 @@ def prepared(folder: Path, options: argparse.Namespace) -> dict[str, list[str]]:
             words = [options.peer_python, HERE / "inference_nnunet.py", "predict", folder / "nnunet", image, out]
             words += ["--no-mirroring"] if who.endswith("plain") else []
             if not (folder / "nnunet").exists():
-                subprocess.run(
-                    [options.peer_python, HERE / "inference_nnunet.py", "prepare", folder / "nnunet", image, label], check=True
-                )
+                prepare = [HERE / "inference_nnunet.py", "prepare", folder / "nnunet", image, label, str(options.organs)]
+                subprocess.run([options.peer_python, *prepare], check=True)
         else:
             words = ours(who, plain, boxed, folder, scan)
             words = [sys.executable, "-m", "pipeline", "predict", words[0], series, "-o", out, *words[1:]]

@@ -1,6 +1,6 @@
 """nnU-Net's 2-D configuration, with random weights, for `inference.py`; runs in nnU-Net's own environment:
 
-python inference_nnunet.py prepare WORK IMAGE LABEL        plans for this scan, builds the planned network, saves a model
+python inference_nnunet.py prepare WORK IMAGE LABEL ORGANS    plans for this scan, builds the planned network, saves a model
 python inference_nnunet.py predict WORK IMAGE OUT [--no-mirroring]
 """
 
@@ -22,13 +22,13 @@ def main() -> int:
         os.environ[f"nnUNet_{variable}"] = str(folder / variable)
     os.environ.update(nnUNet_def_n_proc="1", nnUNet_compile="false")
     if what == "prepare":
-        prepare(folder, Path(rest[0]), Path(rest[1]))
+        prepare(folder, Path(rest[0]), Path(rest[1]), organs=int(rest[2]))
     else:
         predict(folder, rest[0], rest[1], mirroring="--no-mirroring" not in rest)
     return 0
 
 
-def prepare(folder: Path, image: Path, label: Path) -> None:
+def prepare(folder: Path, image: Path, label: Path, *, organs: int) -> None:
     import torch
     from nnunetv2.experiment_planning import plan_and_preprocess_api as api
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -38,7 +38,7 @@ def prepare(folder: Path, image: Path, label: Path) -> None:
     for part, source, name in (("imagesTr", image, "made_0000.nii.gz"), ("labelsTr", label, "made.nii.gz")):
         (raw / part).mkdir(parents=True)
         (raw / part / name).symlink_to(source.resolve())
-    labels = {"background": 0, "lungs": 1, "spine": 2}
+    labels = {"background": 0, **{f"organ {number}": number for number in range(1, organs + 1)}}
     said = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"}
     (raw / "dataset.json").write_text(json.dumps(said))
     api.extract_fingerprint_dataset(1, num_processes=1, verbose=False, show_progress_bar=False)

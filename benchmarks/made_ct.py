@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.bundle.build import build_bundle
 from pipeline.bundle.checks import Checks
@@ -22,10 +23,9 @@ from pipeline.io.nifti import write_nifti
 from pipeline.io.paths import write_text
 from pipeline.io.read import read_volume
 from pipeline.io.volume import Volume
-from pipeline.labels import label_table
+from pipeline.labels import LabelTable, label_table
 from pipeline.network.catalogue import build_network
 from pipeline.network.ranges import find_ranges
-from pipeline.network.tiling import WholeSlice
 from pipeline.network.unet import OriginalUNet
 from pipeline.training.checkpoint import save_checkpoint
 from pipeline.training.experiment import Experiment, NetworkSettings, experiment_yaml
@@ -34,19 +34,25 @@ from pipeline.training.run_folder import RunFolder
 
 SIDE, PIXEL_MM, SLICE_MM = 512, 0.7, 3.0
 WINDOW_HU = (-160.0, 240.0)
-NAMES = {"lungs": 1, "spine": 2}
-TABLE = label_table(NAMES)
-STEP = 7  # of the pixels of a slice, each so many teaches
+AIR_HU, BODY_HU = -1000.0, -120.0
+ORGANS_HU = (-60.0, 220.0)  # of the first organ and of the last
+LIFT = 4.0  # what the network sees is above minus that
 PLANNED_S = 12 * 3600.0  # for which a network is planned: a night
 
 
-def write_series(folder: Path, slices: int) -> Path:
-    """A CT of a body of 380 x 260 mm with lungs and a spine, one DICOM file a slice."""
+def table_of(organs: int) -> LabelTable:
+    return label_table({f"organ {number}": number for number in range(1, organs + 1)})
+
+
+def write_series(folder: Path, slices: int, organs: int) -> Path:
+    """A CT of a body of 380 x 260 mm with organs in it, one DICOM file a slice."""
     random = np.random.default_rng(0)
+    grey = np.array([AIR_HU, BODY_HU, *np.linspace(*ORGANS_HU, organs)])
+    noise_hu = min(8.0, (ORGANS_HU[1] - ORGANS_HU[0]) / organs / 8)
     series, study = generate_uid(), generate_uid()
     folder.mkdir(parents=True)
     for number in range(slices):
-        image = np.choose(tissues(number), [-1000.0, 40.0, -850.0, 400.0]) + random.normal(0, 15, (SIDE, SIDE))
+        image = grey[tissues(number, organs)] + random.normal(0, noise_hu, (SIDE, SIDE))
         item = Dataset()
         item.file_meta = FileMetaDataset()
         item.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -62,19 +68,22 @@ def write_series(folder: Path, slices: int) -> Path:
         item.BitsAllocated, item.BitsStored, item.HighBit, item.PixelRepresentation = 16, 16, 15, 1
         item.RescaleSlope, item.RescaleIntercept, item.RescaleType = 1, 0, "HU"
         item.PixelData = image.astype("<i2").tobytes()
-        item.save_as(folder / f"{number:04d}.dcm", enforce_file_format=True)
+        item.save_as(folder / f"{number:05d}.dcm", enforce_file_format=True)
     return folder
 
 
-def tissues(number: int) -> np.ndarray:
-    """Of one slice, (rows, columns): 0 air, 1 soft tissue, 2 lungs, 3 spine."""
+def tissues(number: int, organs: int) -> np.ndarray:
+    """Of one slice, (rows, columns): 0 air, 1 body, from 2 on the organs, side by side."""
     rows, columns = np.ogrid[:SIDE, :SIDE]
-    grow = 1 + 0.05 * np.sin(number / 10)
     found = np.zeros((SIDE, SIDE), dtype=np.intp)
-    found[_ellipse(rows, columns, 256, 256, 186 * grow, 270 * grow)] = 1
-    for column in (150, 362):
-        found[_ellipse(rows, columns, 240, column, 100, 70)] = 2
-    found[_ellipse(rows, columns, 380, 256, 35, 40)] = 3
+    found[_ellipse(rows, columns, 256, 256, 186, 270)] = 1
+    across = math.ceil(math.sqrt(2 * organs))  # the body is wider than it is high
+    down = -(-organs // across)
+    high, wide = 220 / down, 340 / across
+    for organ in range(organs):
+        row, column = 256 + (organ // across - (down - 1) / 2) * high, 256 + (organ % across - (across - 1) / 2) * wide
+        grow = 0.36 + 0.08 * math.sin(number / 10 + organ)
+        found[_ellipse(rows, columns, row, column, high * grow, wide * grow)] = 2 + organ
     return found
 
 
@@ -87,7 +96,8 @@ class MadeScan:
     """The series, read, and what is where in it."""
 
     volume: Volume
-    labels: np.ndarray  # uint8 on its grid: 1 lungs, 2 spine
+    labels: np.ndarray  # uint8 on its grid: organs from 1 on
+    organs: int
 
     def write_nifti(self, folder: Path) -> tuple[Path, Path]:
         """Image and mask, as nnU-Net takes them."""
@@ -97,13 +107,13 @@ class MadeScan:
         return image, label
 
 
-def read_series(series: Path) -> MadeScan:
+def read_series(series: Path, organs: int) -> MadeScan:
     volume = read_volume(series)
     slices = volume.shape[2]
     up = volume.affine[2, 2] > 0  # the first slice of the volume is the first that was written
-    planes = [tissues(number if up else slices - 1 - number) for number in range(slices)]
+    planes = [tissues(number if up else slices - 1 - number, organs) for number in range(slices)]
     labels = np.stack([np.maximum(plane.T - 1, 0) for plane in planes], axis=2).astype(np.uint8)
-    return MadeScan(volume=volume, labels=labels)
+    return MadeScan(volume=volume, labels=labels, organs=organs)
 
 
 def write_bundle(folder: Path, scan: MadeScan, width: int, *, body_box: bool = False) -> Path:
@@ -129,22 +139,22 @@ def write_planned_bundle(folder: Path, scan: MadeScan, image: Path, label: Path)
         spacing_mm=scan.volume.spacing_mm,
         modality="CT",
     )
-    manifest = Manifest(name="made", data_root=image.parent, table=TABLE, cases=(case,))
+    manifest = Manifest(name="made", data_root=image.parent, table=table_of(scan.organs), cases=(case,))
     found = plan(manifest, manifest.cases, budget_s=PLANNED_S, on_gpu=False)
     return _packaged(folder, scan, replace(found.experiment, manifest="manifest.json"))
 
 
 def _packaged(folder: Path, scan: MadeScan, experiment: Experiment, *, body_box: bool = False) -> Path:
-    run = RunFolder(path=folder / "run")
+    run, table = RunFolder(path=folder / "run"), table_of(scan.organs)
     hashed = {"image_sha256": ("a" * 64,), "label_sha256": ("b" * 64,)}
     case = Case(case="a", image=("a.nii",), label=("b.nii",), patient_id="a", fold=0, shape=(9, 9, 9), spacing_mm=(1.0,) * 3)
     run.last.parent.mkdir(parents=True)
     cases = (replace(case, modality="CT", **hashed),)
-    write_manifest(Manifest(name="made", data_root=folder, table=TABLE, cases=cases), run.manifest_file)
+    write_manifest(Manifest(name="made", data_root=folder, table=table, cases=cases), run.manifest_file)
     write_text(run.experiment_file, experiment_yaml(experiment, {}))
     run.note({"fold": None, "finished": True, "image_channels": 1, "best_epoch": 1})
     torch.manual_seed(0)
-    network = build_network("original", experiment.network_settings(TABLE, 1)).eval()
+    network = build_network("original", experiment.network_settings(table, 1)).eval()
     slices = _teach(network, scan, experiment.preprocessing)
     for checkpoint in (run.best, run.last):
         save_checkpoint({"epoch": 1, "network": network.state_dict()}, checkpoint)
@@ -154,29 +164,29 @@ def _packaged(folder: Path, scan: MadeScan, experiment: Experiment, *, body_box:
 
 
 def _teach(network: OriginalUNet, scan: MadeScan, settings: Preprocessing) -> list[Tensor]:
-    """Give the last layer weights with which the scan's tissues are found, by ridge regression on three slices; all others stay
-    random. So the mask is one of organs and not of noise, which no writer and no page is made for.
+    """Give the network weights with which the organs are found, so that the mask is one of organs and not of noise, which no
+    writer and no page is made for. It costs what any weights cost.
 
-    Returns: these slices, as the network sees them.
+    One channel carries the grey value through the first and the last pair of convolutions, all others stay random; the nearest
+    organ is a linear function of it.
+    Returns: a few slices, as the network sees them.
     """
+    table = table_of(scan.organs)
     grid = slice_grid(scan.volume.shape, scan.volume.affine, settings)
-    stream, truth = SliceStream(scan.volume, grid, settings), labels_to_slices(scan.labels, grid, TABLE)
-    seen: list[Tensor] = []
-    hook = network.scores.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    slices, features, classes = [], [], []
-    for number in sorted({grid.slices * quarter // 4 for quarter in (1, 2, 3)}):
-        slices.append(torch.from_numpy(stream[number])[None])
-        with torch.inference_mode():
-            WholeSlice(network, tile=10_000)(slices[-1])  # in one tile
-        found = seen.pop()[0, :, : grid.rows, : grid.columns].reshape(network.scores.in_channels, -1).T
-        features.append(found[::STEP].double())
-        classes.append(torch.from_numpy(truth[number].reshape(-1)[::STEP].astype(np.int64)))
-    hook.remove()
-    x = torch.cat([torch.cat(features), torch.ones(sum(map(len, features)), 1)], dim=1)
-    y = 2 * torch.nn.functional.one_hot(torch.cat(classes), len(NAMES) + 1).double() - 1
-    moments = x.T @ x
-    weights = torch.linalg.solve(moments + 1e-6 * moments.trace() * torch.eye(len(moments)), x.T @ y).T.float()
+    stream, truth = SliceStream(scan.volume, grid, settings), labels_to_slices(scan.labels, grid, table)
+    centre, middle = network.design.in_channels // 2, grid.slices // 2
+    seen = stream[middle][centre]
+    organs = [np.median(seen[truth[middle] == organ]) for organ in range(1, scan.organs + 1)]
+    body = np.median(seen[(truth[middle] == 0) & (seen > seen.min() + 1e-3)])
+    grey = torch.tensor([body, *organs], dtype=torch.float32) + LIFT
     with torch.no_grad():
-        network.scores.weight.copy_(weights[:, :-1, None, None])
-        network.scores.bias.copy_(weights[:, -1])  # type: ignore[union-attr]
-    return slices
+        for block, carries in ((network.encoders[0], centre), (network.decoders[-1], 0)):
+            for convolution in (layer for layer in block.children() if isinstance(layer, nn.Conv2d)):
+                convolution.weight[0] = 0
+                convolution.weight[0, carries, 1, 1] = 1
+                carries = 0
+        network.encoders[0][0].bias[0] = LIFT  # type: ignore[index, operator]
+        network.scores.weight.zero_()
+        network.scores.weight[:, 0, 0, 0] = 2 * grey
+        network.scores.bias.copy_(-(grey**2))  # type: ignore[union-attr]
+    return [torch.from_numpy(stream[number])[None] for number in sorted({grid.slices * part // 4 for part in (1, 2, 3)})]
