@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from torch import Tensor, nn
 
 from pipeline.bundle.build import build_bundle
@@ -44,29 +44,30 @@ def table_of(organs: int) -> LabelTable:
     return label_table({f"organ {number}": number for number in range(1, organs + 1)})
 
 
-def write_series(folder: Path, slices: int, organs: int) -> Path:
-    """A CT of a body of 380 x 260 mm with organs in it, one DICOM file a slice."""
-    random = np.random.default_rng(0)
+def write_series(folder: Path, slices: int, organs: int, *, side: int = SIDE, modality: str = "CT", seed: int = 0) -> Path:
+    """A body of 380 x 260 mm with organs in it, one DICOM file a slice of `side` pixels. Values are those of CT."""
+    random, step = np.random.default_rng(seed), SIDE // side
     grey = np.array([AIR_HU, BODY_HU, *np.linspace(*ORGANS_HU, organs)])
     noise_hu = min(8.0, (ORGANS_HU[1] - ORGANS_HU[0]) / organs / 8)
     series, study = generate_uid(), generate_uid()
     folder.mkdir(parents=True)
     for number in range(slices):
-        image = grey[tissues(number, organs)] + random.normal(0, noise_hu, (SIDE, SIDE))
+        image = grey[tissues(number, organs)][::step, ::step] + random.normal(0, noise_hu, (side, side))
         item = Dataset()
         item.file_meta = FileMetaDataset()
         item.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        item.file_meta.MediaStorageSOPClassUID = item.SOPClassUID = CTImageStorage
+        item.file_meta.MediaStorageSOPClassUID = item.SOPClassUID = CTImageStorage if modality == "CT" else MRImageStorage
         item.file_meta.MediaStorageSOPInstanceUID = item.SOPInstanceUID = generate_uid()
         item.SeriesInstanceUID, item.StudyInstanceUID, item.FrameOfReferenceUID = series, study, study
-        item.Modality, item.SeriesNumber, item.InstanceNumber, item.PatientID = "CT", 1, number + 1, "made up"
-        item.Rows = item.Columns = SIDE
-        item.PixelSpacing, item.SliceThickness = [PIXEL_MM, PIXEL_MM], SLICE_MM
+        item.Modality, item.SeriesNumber, item.InstanceNumber, item.PatientID = modality, 1, number + 1, "made up"
+        item.Rows = item.Columns = side
+        item.PixelSpacing, item.SliceThickness = [PIXEL_MM * step, PIXEL_MM * step], SLICE_MM
         item.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
         item.ImagePositionPatient = [-179.2, -179.2, number * SLICE_MM]
         item.SamplesPerPixel, item.PhotometricInterpretation = 1, "MONOCHROME2"
         item.BitsAllocated, item.BitsStored, item.HighBit, item.PixelRepresentation = 16, 16, 15, 1
-        item.RescaleSlope, item.RescaleIntercept, item.RescaleType = 1, 0, "HU"
+        if modality == "CT":
+            item.RescaleSlope, item.RescaleIntercept, item.RescaleType = 1, 0, "HU"
         item.PixelData = image.astype("<i2").tobytes()
         item.save_as(folder / f"{number:05d}.dcm", enforce_file_format=True)
     return folder
