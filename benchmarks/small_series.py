@@ -9,6 +9,7 @@ The series is made up, of the modality that the bundle was trained on; `unet dem
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -83,7 +84,7 @@ def many(options: argparse.Namespace, place: Path, modality: str) -> dict[str, f
     order = Order(out=place / "many", formats={"seg": None})
     failures = predict_all(predictor, inputs, order, done=done)
     assert not failures
-    each = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    each = [after - before for before, after in itertools.pairwise(ends)]
     tenth = max(1, (len(each) - WARM) // 10)
     early, late = each[WARM : WARM + tenth], each[-tenth:]
     return {
