@@ -72,7 +72,8 @@ def _foretell(predictor: Predictor, inputs: list[str], order: Order) -> list[Use
     if forecasts:
         start_s = forecasts[0].start_s
         print(f"all       {_time(start_s + sum(found.seconds for found in forecasts))}, with {_time(start_s)} to start")
-        print(f"memory    {max(found.peak_bytes for found in forecasts) / 1e9:.2f} GB")
+        two_at_a_time = max((found.held_bytes for found in forecasts[1:]), default=0) if predictor.max_ram_bytes is None else 0
+        print(f"memory    {(max(found.peak_bytes for found in forecasts) + two_at_a_time) / 1e9:.2f} GB")
     return failures
 
 

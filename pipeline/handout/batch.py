@@ -51,7 +51,7 @@ def predict_all(
     Returns: one error for each input that could not be segmented; they were printed already.
     """
     failures = Failures()
-    taken: dict[Path, str] = {}
+    taken: dict[str, str] = {}
     before: Callable[[], None] = _nothing  # ends the input before: waits until it is written, and tells of it
     with Overall(len(inputs)) as overall, ThreadPoolExecutor(1) as writer:
         for source in inputs:
@@ -67,7 +67,7 @@ def predict_all(
                 failures.add(error, overall)
                 continue
             before()
-            taken[order.out / prediction.name] = source
+            taken[prediction.name] = source
             written = writer.submit(_write, prediction, formats, order)
             before = partial(_tell, prediction, written, done, failures, overall)
         before()
@@ -99,6 +99,17 @@ def read_input(source: str, order: Order) -> tuple[Volume, float]:
     return image, time.monotonic() - started
 
 
+def refuse_taken(image: Volume, source: str, taken: Mapping[str, str]) -> None:
+    """Raises: UserError where an earlier input had this name.
+
+    Args:
+        taken: name → the input that has it.
+    """
+    earlier = taken.get(image.source.short_name)
+    if earlier is not None:
+        raise UserError(f"would overwrite the mask of {earlier}", where=source, next="Use another -o for it.")
+
+
 @contextmanager
 def named_as(source: str, image: Volume) -> Iterator[None]:
     """What is wrong with the image is said of the input, as the caller named it."""
@@ -115,13 +126,11 @@ def _nothing() -> None:
 
 
 def _predict(
-    predictor: Predictor, source: str, order: Order, taken: Mapping[Path, str], overall: Overall
+    predictor: Predictor, source: str, order: Order, taken: Mapping[str, str], overall: Overall
 ) -> tuple[Prediction, tuple[Format, ...]]:
     overall.reach(0.0, "reading")
     image, read_s = read_input(source, order)
-    earlier = taken.get(order.out / image.source.short_name)
-    if earlier is not None:
-        raise UserError(f"would overwrite the mask of {earlier}", where=source, next="Use another -o for it.")
+    refuse_taken(image, source, taken)
     with named_as(source, image):
         return predict_for(
             order.out,

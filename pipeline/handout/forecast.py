@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ..inference.prediction import Prediction, structure_volumes
 from ..inference.predictor import Predictor
 from ..process import age_s, peak_bytes
 from ..progress import Overall
-from .batch import Failures, Order, named_as, read_input
+from .batch import Failures, Order, named_as, read_input, refuse_taken
 from .folder import free_place, write_prediction
 from .formats import chosen_formats
 from .predict_for import asked_of
@@ -41,6 +41,7 @@ class Forecast:
     read_s: float
     segment_s: float
     write_s: float
+    held_bytes: int  # scan, labels and maps: while one is written, the next has its own
     peak_bytes: int  # of the whole process
 
     @property
@@ -49,10 +50,11 @@ class Forecast:
         return self.read_s + self.segment_s + self.write_s
 
 
-def forecast(predictor: Predictor, source: str, order: Order) -> Forecast:
+def forecast(predictor: Predictor, source: str, order: Order, taken: Mapping[str, str]) -> Forecast:
     """Raises: UserError as the prediction would."""
     start_s = age_s()
     image, read_s = read_input(source, order)
+    refuse_taken(image, source, taken)
     free_place(image.source, order.out, overwrite=order.overwrite)
     formats = chosen_formats(order.formats, image, predictor.table)
     sample = _Sample()
@@ -73,6 +75,7 @@ def forecast(predictor: Predictor, source: str, order: Order) -> Forecast:
         read_s=read_s,
         segment_s=segment_s,
         write_s=time.monotonic() - began,
+        held_bytes=sum(array.nbytes for array in _arrays(prediction)),
         peak_bytes=peak_bytes(),
     )
 
@@ -80,16 +83,24 @@ def forecast(predictor: Predictor, source: str, order: Order) -> Forecast:
 def forecast_all(predictor: Predictor, inputs: Sequence[str], order: Order) -> tuple[list[Forecast], list[UserError]]:
     """Of each input that can be segmented, and one error for each other; these were printed already."""
     found: list[Forecast] = []
+    taken: dict[str, str] = {}
     failures = Failures()
     with Overall(len(inputs)) as overall:
         for source in inputs:
             overall.begin()
             overall.reach(0.0, "trying")
             try:
-                found.append(forecast(predictor, source, order))
+                found.append(forecast(predictor, source, order, taken))
+                taken[found[-1].name] = source
             except UserError as error:
                 failures.add(error, overall)
     return found, failures.errors
+
+
+def _arrays(prediction: Prediction) -> Iterator[np.ndarray]:
+    yield prediction.image.array
+    yield prediction.labels.array
+    yield from (array for array in (prediction.probabilities, prediction.uncertainty) if array is not None)
 
 
 class _Sample:
