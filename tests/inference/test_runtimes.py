@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -205,6 +206,19 @@ def test_a_wrong_answer_is_never_chosen():
     for name in OTHERS:
         with pytest.raises(UserError, match=f"{name} does not give the answer of torch in fp32. Use --runtime torch"):
             choose(net, Converted("a" * 64), device=CPU, runtime=name)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_runtime_that_does_not_run_is_refused_with_its_own_words(name, cache):
+    """What it is given is no graph, though the cache says so; left to itself, the choice falls on torch."""
+    cache.mkdir()
+    graph = b"no graph"
+    (cache / f"{'a' * 32}-0-v1-{hashlib.sha256(graph).hexdigest()}.onnx").write_bytes(graph)
+    with pytest.raises(
+        UserError, match=rf"on this machine, {name} cannot compute the network \(.{{10,}}\)\. Use --runtime torch"
+    ):
+        choose(wide(), Converted("a" * 64), device=CPU, runtime=name)
+    assert choose(wide(), Converted("a" * 64), device=CPU).runtime == "torch"
 
 
 def test_a_small_network_is_left_to_torch(cache):

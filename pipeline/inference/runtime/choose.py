@@ -79,10 +79,12 @@ def choose(
     file = _file(converted.digest, device, candidates)
     choice = _remembered(file, candidates)
     if choice is None:
-        found = _tried(network, candidates, converted, device)
+        found, fault = _tried(network, candidates, converted, device)
         proven = {one: facts["s"] for one, facts in found.items() if facts["difference"] <= TOLERANCE[one.precision]}
         if not proven:
             what = f"on this machine, {candidates[0].runtime} does not give the answer of torch in fp32"
+            if not found:
+                what = f"on this machine, {candidates[0].runtime} cannot compute the network ({fault})"
             raise UserError(what, where="--runtime", next="Use --runtime torch --precision fp32.")
         choice = min(proven, key=lambda one: proven[one])
         _remember(file, choice, found)
@@ -106,11 +108,11 @@ def _side(design: Design) -> int:
 
 def _tried(
     network: OriginalUNet | Ensemble, candidates: list[Choice], converted: Converted, device: torch.device
-) -> dict[Choice, dict[str, float]]:
-    """Candidate → seconds ("s"), and how far its scores are from torch's in fp32 ("difference")."""
+) -> tuple[dict[Choice, dict[str, float]], str]:
+    """Candidate → seconds ("s"), and how far its scores are from torch's in fp32 ("difference"); and why others did not run."""
     side = _side(network.design)
     image = torch.randn(1, network.design.in_channels, side, side, generator=torch.Generator().manual_seed(0)).to(device)
-    found = {}
+    found, fault = {}, ""
     with torch.inference_mode():
         reference, reference_s = _answer(started(REFERENCE.runtime, REFERENCE.precision, network, device, converted), image)
         for one in candidates:
@@ -119,11 +121,12 @@ def _tried(
                 continue
             try:
                 scores, took_s = _answer(started(one.runtime, one.precision, network, device, converted), image)
-            except (RuntimeError, ImportError, OSError):  # a library that does not run here is no choice: torch is left
+            except Exception as error:  # of any kind: libraries have their own. What does not run here is no choice
+                fault = (str(error).strip() or repr(error)).splitlines()[0]
                 continue
             difference = (scores - reference).square().mean().sqrt() / reference.std()
             found[one] = {"s": took_s, "difference": float(difference)}
-    return found
+    return found, fault
 
 
 def _answer(network: SizedNetwork, image: Tensor) -> tuple[Tensor, float]:
