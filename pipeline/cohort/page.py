@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from ..handout.sidecar import OVERLAY
-from ..report.page import Page
+from pathlib import PurePosixPath
+
+from ..handout.sidecar import OVERLAY, PAGE
+from ..report.page import Link, Page
 from .table import Line, Table
 
 SHOWN = 12  # pictures of the most doubtful: some hundred kilobytes each
@@ -26,13 +28,19 @@ def cohort_page(table: Table) -> Page:
         page.text("", heading="Masks, the doubtful first")
         caption = "Volumes in ml; >=: it reaches the edge of the scan, there may be more; n/a: the size of a voxel is unknown."
         columns = ["series", "look for", *table.structures]
-        page.table(columns, [[_name(line), _doubts(line), *_volumes(line, table)] for line in done], caption)
+        page.table(columns, [[_leading(line, table), _doubts(line), *_volumes(line, table)] for line in done], caption)
     _add_pictures(page, table, [line for line in done if line.doubts][:SHOWN])
     return page
 
 
 def _name(line: Line) -> str:
     return line.record.folder
+
+
+def _leading(line: Line, table: Table) -> Link | str:
+    """To the series' own page, where it has one."""
+    page = PurePosixPath(line.record.folder) / PAGE
+    return Link(text=_name(line), to=page) if (table.out / page).is_file() else _name(line)
 
 
 def _why(line: Line) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 from ..io.paths import write_text
 from .chart import Chart, Points, draw_curves
@@ -21,6 +22,7 @@ class Cell:
     number: bool
     colour: str = ""  # #rrggbb of a patch before the text
     marked: bool = False
+    address: str = ""  # of the page that it leads to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,14 @@ class Marked:
     colour: tuple[int, int, int] | None = None
     number: bool = False
     standing_out: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """The text of a table's cell that leads to another page."""
+
+    text: str
+    to: PurePosixPath  # beside this page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +160,8 @@ def _cell(value: object) -> Cell:
         return Cell(text="n/a", number=True)
     if isinstance(value, Marked):
         return Cell(text=value.text, number=value.number, colour=_hex(value.colour), marked=value.standing_out)
+    if isinstance(value, Link):
+        return Cell(text=value.text, number=False, address="./" + quote(str(value.to)))
     if isinstance(value, bool):
         return Cell(text="yes" if value else "no", number=False)
     if isinstance(value, float):
