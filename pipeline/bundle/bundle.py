@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,28 +97,39 @@ def open_bundle(path: Path | str) -> Bundle:
                 f"the metadata were changed since the bundle was built (sha256 {digest[:12]}…, not {str(part['sha256'])[:12]}…)"
             )
             raise UserError(what, where=file, next="Copy the bundle again, or build it anew from the run.")
+        members = int(part["network"].get("members", 1))
         return Bundle(
             path=path,
             name=str(metadata["name"]),
             version=str(metadata["version"]),
             network=str(part["network"]["name"]),
             network_settings=dict(part["network"]["settings"]),
-            members=int(part["network"].get("members", 1)),
+            members=members,
             recipe=recipe_from_json(part["recipe"], where=str(file)),
             weights_sha256=str(part["weights_sha256"]),
-            ranges=tuple(map(_ranges, part.get("int8", {}).get("ranges", []))),
-            volumes_ml={name: (float(low), float(high)) for name, (low, high) in part.get("volumes_ml", {}).items()},
+            ranges=_ranges(part["int8"]["ranges"], members) if "int8" in part else (),
+            volumes_ml=_pairs(part.get("volumes_ml", {})),
             digest=digest,
         )
-    except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, RecursionError) as error:
         raise UserError(f"cannot be read: {error!r}", where=file, next="Build the bundle again.") from error
 
 
-def _ranges(data: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+def _ranges(data: Sequence[Mapping[str, Any]], members: int) -> tuple[Ranges, ...]:
+    found = tuple(map(_pairs, data))
+    if len(found) != members:
+        raise ValueError(f"int8 has ranges of {len(found)} networks, not of {members}")
+    if any(not low <= 0 <= high for ranges in found for low, high in ranges.values()):
+        raise ValueError("int8 has a range that leaves 0 out")
+    return found
+
+
+def _pairs(data: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Name → the smaller and the larger of two numbers."""
     found = {name: (float(low), float(high)) for name, (low, high) in data.items()}
     for name, (low, high) in found.items():
-        if not -math.inf < low <= 0 <= high < math.inf:
-            raise ValueError(f"int8: the range of {name} is {low} to {high}")
+        if not -math.inf < low <= high < math.inf:  # NaN is below nothing
+            raise ValueError(f"{name} is {low} to {high}")
     return found
 
 

@@ -79,6 +79,12 @@ SIGNED: dict[str, tuple[Change, str]] = {
     "no recipe": (lambda d: d["unet"].pop("recipe"), "recipe"),
     "newer format": (lambda d: d["unet"].update(format=3), "format 3 is newer than this version reads (2)"),
     "format in words": (lambda d: d["unet"].update(format="new"), "cannot be read"),
+    "list as eight bits": (lambda d: d["unet"].update(int8=[]), "cannot be read"),
+    "eight bits of two networks": (lambda d: d["unet"].update(int8={"ranges": [{}, {}]}), "ranges of 2 networks, not of 1"),
+    "a range without 0": (lambda d: d["unet"].update(int8={"ranges": [{"bottleneck.0": [1, 2]}]}), "leaves 0 out"),
+    "volumes in words": (lambda d: d["unet"].update(volumes_ml={"organ": ["few", "many"]}), "cannot be read"),
+    "volumes without end": (lambda d: d["unet"].update(volumes_ml={"organ": [0, float("nan")]}), "organ is 0.0 to nan"),
+    "list as volumes": (lambda d: d["unet"].update(volumes_ml=[1, 2]), "cannot be read"),
     "list instead of settings": (lambda d: d.update(unet=[1, 2]), "cannot be read"),
     "another tool's bundle": (lambda d: d.pop("unet"), "is a MONAI bundle of another tool"),
 }

@@ -59,6 +59,8 @@ def check(name: str, precision: str, device: torch.device) -> None:
     precisions = ("auto", *get_args(Precision))
     if precision not in precisions:
         raise UserError(f"'{precision}' is not a precision{nearest(precision, precisions)}", where="--precision")
+    if precision == "int8" and device.type != "cpu":
+        raise UserError("int8 is computed on the CPU alone", where="--precision", next="Add --device cpu.")
     if name == "auto" and precision == "int8":
         name = "openvino"  # no other is faster in eight bits
     if name != "auto":
