@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Literal
 
 from ..errors import UserError
@@ -28,6 +30,7 @@ class Format:
     exact: bool = False  # on the acquired slices themselves, also where the mask had to be resampled
     overlapping: bool = True  # can hold a voxel that belongs to two structures
     map: Literal["", "probabilities", "uncertainty"] = ""  # that `Predictor.predict` has to be asked for
+    packages: tuple[str, ...] = ()  # that take long to load
 
     def write(self, prediction: Prediction, study: Study | None, path: Path) -> None:
         """Write the file and read it back. Raises: RuntimeError where it reads back differently."""
@@ -40,10 +43,25 @@ class Format:
             write(prediction, path)
 
 
-NIFTI = Format(option="", file="mask.nii.gz", what="NIfTI mask", needs="", writer=".nifti:write_nifti_mask")
+NIFTI = Format(
+    option="",
+    file="mask.nii.gz",
+    what="NIfTI mask",
+    needs="",
+    writer=".nifti:write_nifti_mask",
+    packages=("nibabel", "SimpleITK"),
+)
 PICTURE = Format(option="", file="mask.png", what="picture mask", needs="", writer=".nifti:write_picture_mask")
 FORMATS = (
-    Format(option="seg", file="mask.seg.dcm", what="DICOM SEG", needs="dicom", writer=".seg:write_seg", exact=True),
+    Format(
+        option="seg",
+        file="mask.seg.dcm",
+        what="DICOM SEG",
+        needs="dicom",
+        writer=".seg:write_seg",
+        exact=True,
+        packages=("highdicom.seg",),
+    ),
     Format(
         option="rtstruct",
         file="mask.rtstruct.dcm",
@@ -79,6 +97,7 @@ FORMATS = (
     ),
 )
 BY_DEFAULT = ("seg",)  # where the input is DICOM
+FOR_PICTURES = ("skimage.measure",)  # of the overview that every prediction has
 
 
 def chosen_formats(wanted: Mapping[str, bool | None], image: Volume, table: LabelTable) -> tuple[Format, ...]:
@@ -102,6 +121,17 @@ def chosen_formats(wanted: Mapping[str, bool | None], image: Volume, table: Labe
             raise UserError(f"--{row.option} {fault}", where=source.path, next="Leave it out.")
         found.append(row)
     return tuple(found)
+
+
+def load_ahead(formats: Sequence[Format]) -> None:
+    """Begin to load what writing these will need, in the background: while the network runs, Python itself has little to do."""
+
+    def load() -> None:
+        for package in (*FOR_PICTURES, *(package for row in formats for package in row.packages)):
+            with suppress(ImportError):  # said by whoever needs it
+                import_module(package)
+
+    Thread(target=load, daemon=True).start()
 
 
 def _fault(row: Format, image: Volume, table: LabelTable) -> str:

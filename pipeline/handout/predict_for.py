@@ -12,7 +12,7 @@ from ..inference.predictor import Predictor
 from ..inference.segment import Bar
 from ..io.volume import Volume
 from .folder import free_place
-from .formats import Format, chosen_formats
+from .formats import Format, chosen_formats, load_ahead
 
 
 class Asked(TypedDict):
@@ -54,6 +54,7 @@ def predict_for(
     """
     free_place(image.source, out, overwrite=overwrite, name=name)
     chosen = chosen_formats(formats, image, predictor.table)
+    load_ahead(chosen)
     prediction = predictor.predict(image, bar=bar, **asked_of(chosen))
     prediction = replace(
         prediction,
