@@ -133,7 +133,7 @@ def _attempt(job: Job, unit: Unit, begun: Record, predictor: Predictor | None) -
 
 def _segmented(job: Job, unit: Unit, begun: Record, predictor: Predictor) -> Record:
     began = time.monotonic()
-    image = _read_image(unit, job)
+    image = _read_image(unit, job, predictor.left_bytes)
     read_s = time.monotonic() - began
     target = free_place(image.source, job.out, overwrite=True, name=unit.name)
     if not begun.owns:
@@ -147,12 +147,17 @@ def _segmented(job: Job, unit: Unit, begun: Record, predictor: Predictor) -> Rec
     return replace(begun, state="done", volumes=tuple(said["volumes"]), notices=tuple(said["notices"]))
 
 
-def _read_image(unit: Unit, job: Job) -> Volume:
+def _read_image(unit: Unit, job: Job, most_bytes: int | None) -> Volume:
     if unit.only:
         from ..io.dicom.read import read_dicom
 
         return read_dicom(
-            unit.source, series=unit.series, volume=unit.volume, accept_irregular=job.accept_irregular, only=unit.only
+            unit.source,
+            series=unit.series,
+            volume=unit.volume,
+            accept_irregular=job.accept_irregular,
+            only=unit.only,
+            most_bytes=most_bytes,
         )
     return read_volume(
         unit.source,
@@ -160,6 +165,7 @@ def _read_image(unit: Unit, job: Job) -> Volume:
         volume=unit.volume,
         pixel_size_mm=unit.pixel_size_mm,
         accept_irregular=job.accept_irregular,
+        most_bytes=most_bytes,
     )
 
 

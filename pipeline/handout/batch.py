@@ -86,7 +86,7 @@ class Failures:
             say(f"unet: {error}")
 
 
-def read_input(source: str, order: Order) -> tuple[Volume, float]:
+def read_input(source: str, order: Order, most_bytes: int | None) -> tuple[Volume, float]:
     """The volume, and the seconds that it took to read. Raises: UserError as `read_volume` does."""
     started = time.monotonic()
     image = read_volume(
@@ -95,6 +95,7 @@ def read_input(source: str, order: Order) -> tuple[Volume, float]:
         volume=order.volume,
         pixel_size_mm=order.pixel_size_mm,
         accept_irregular=order.accept_irregular,
+        most_bytes=most_bytes,
     )
     return image, time.monotonic() - started
 
@@ -129,7 +130,7 @@ def _predict(
     predictor: Predictor, source: str, order: Order, taken: Mapping[str, str], overall: Overall
 ) -> tuple[Prediction, tuple[Format, ...]]:
     overall.reach(0.0, "reading")
-    image, read_s = read_input(source, order)
+    image, read_s = read_input(source, order, predictor.left_bytes)
     refuse_taken(image, source, taken)
     with named_as(source, image):
         return predict_for(

@@ -53,7 +53,7 @@ class Forecast:
 def forecast(predictor: Predictor, source: str, order: Order, taken: Mapping[str, str]) -> Forecast:
     """Raises: UserError as the prediction would."""
     start_s = age_s()
-    image, read_s = read_input(source, order)
+    image, read_s = read_input(source, order, predictor.left_bytes)
     refuse_taken(image, source, taken)
     free_place(image.source, order.out, overwrite=order.overwrite)
     formats = chosen_formats(order.formats, image, predictor.table)

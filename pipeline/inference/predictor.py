@@ -21,6 +21,7 @@ from ..io.volume import Volume
 from ..network.mirrored import mirrored
 from ..network.sizes import DEFAULT_TILE
 from ..network.tiling import WholeSlice
+from ..process import resident_bytes
 from ..progress import bar
 from .maps import Maps
 from .only import chosen_table, keep_only
@@ -124,7 +125,12 @@ class Predictor:
         image = source
         if not isinstance(image, Volume):
             image = read_volume(
-                image, series=series, volume=volume, pixel_size_mm=pixel_size_mm, accept_irregular=accept_irregular
+                image,
+                series=series,
+                volume=volume,
+                pixel_size_mm=pixel_size_mm,
+                accept_irregular=accept_irregular,
+                most_bytes=self.left_bytes,
             )
         read = time.monotonic()
         recipe = self.bundle.recipe
@@ -159,6 +165,16 @@ class Predictor:
                 "flips": " and ".join(recipe.flips) if self.flips else "none",
             },
         )
+
+    @property
+    def left_bytes(self) -> int | None:
+        """What a scan may take of the memory that this process may take; None where that is not bounded.
+
+        At least a quarter of it: a scan that is smaller is read, so that the refusal can say what it would need in all.
+        """
+        if self.max_ram_bytes is None:
+            return None
+        return max(self.max_ram_bytes // 4, self.max_ram_bytes - resident_bytes())
 
     def _whole(self, tile: int) -> nn.Module:
         """The network for slices of any size."""

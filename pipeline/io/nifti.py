@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import Notice, UserError
 from .geometry import SHEAR_MM, corners_mm, grid_distance_mm, ras_from_lps, right_angled, shear_distance_mm
 from .paths import existing, file_aside
+from .room import refuse_without_room
 from .volume import Source, Volume
 
 if TYPE_CHECKING:
@@ -39,16 +40,17 @@ def looks_like_nifti(path: Path) -> bool:
         return False
 
 
-def read_nifti(path: Path | str, *, modality: str = "") -> Volume:
+def read_nifti(path: Path | str, *, modality: str = "", most_bytes: int | None = None) -> Volume:
     """One NIfTI file as a volume on its own grid.
 
     Args:
         path: a single-file NIfTI-1 or -2, packed with gzip or not; recognised by content.
         modality: DICOM's code where the caller knows it: a NIfTI file does not say.
+        most_bytes: that reading may take, which is twice what the values take; None: as many as there are.
     Returns: whole numbers as they are stored (with scaling applied where it keeps them whole), otherwise float32; NaN is kept;
         two axes get a third of length 1, four axes are (columns, rows, slices, channels).
     Raises: UserError when the file is damaged, shorter than its header says, holds colours or complex numbers or more than
-        four axes, or has no usable spacing.
+        four axes, has no usable spacing, or is too large.
     Source: NIfTI-1, sform before qform; where neither is set pixdim alone gives the spacing and a notice says so.
     """
     import nibabel
@@ -69,6 +71,7 @@ def read_nifti(path: Path | str, *, modality: str = "") -> Volume:
             with LoggingOutputSuppressor():  # what nibabel mends silently or with a log line is judged here
                 image = kinds[version].from_stream(stream)
             _refuse_unreadable(image, path)
+            refuse_without_room(image.shape, 2 * image.get_data_dtype().itemsize, most_bytes, where=path)
             array = _values(image)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"the packed file is damaged or cut off ({error})", where=path, next="Copy the file again.") from error

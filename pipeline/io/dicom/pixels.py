@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import Notice, UserError
 from ...progress import bar
+from ..room import refuse_without_room
 from .decoder import DECODERS, RLE, OpenFile, Undecodable
 from .elements import Damaged, read_header
 from .frames import Frame
@@ -25,19 +26,20 @@ FRAMES_A_JOB = 16  # of one file: few enough to keep all cores busy, enough to o
 SEND_AGAIN = "The file is damaged: send it again."
 
 
-def read_stack(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[Notice, ...]]:
+def read_stack(frames: Sequence[Frame], *, most_bytes: int | None = None) -> tuple[np.ndarray, tuple[Notice, ...]]:
     """The modality values of a stack.
 
     Args:
         frames: in the stack's order, all of one size.
+        most_bytes: that the result may take.
     Returns: (columns, rows, slices), int16 or int32 where every slope is 1 and every intercept whole, else float32; and
         notices about padding and lossy compression.
-    Raises: UserError that names the file when pixels are missing, damaged or in a form no decoder knows.
+    Raises: UserError that names the file when pixels are missing, damaged or in a form no decoder knows, or too many.
     """
     jobs = _jobs(frames)
     for job in jobs:
         _refuse_impossible(frames[job[0]])
-    array = _room(frames)
+    array = _room(frames, most_bytes)
 
     def fill(job: list[int]) -> int:
         wanted = [frames[k] for k in job]
@@ -119,8 +121,9 @@ def _unpacked(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
         WORKERS.give_back(worker)
 
 
-def _room(frames: Sequence[Frame]) -> np.ndarray:
+def _room(frames: Sequence[Frame], most_bytes: int | None) -> np.ndarray:
     shape, kind = (frames[0].columns, frames[0].rows, len(frames)), np.dtype(_result_type(frames))
+    refuse_without_room(shape, kind.itemsize, most_bytes, where=frames[0].name)
     try:
         return np.empty(shape, dtype=kind, order="F")
     except MemoryError as error:

@@ -15,7 +15,13 @@ from .stack import LISTED, Uneven
 
 
 def read_dicom(
-    path: Path | str, *, series: str = "", volume: str = "", accept_irregular: bool = False, only: Sequence[Path] = ()
+    path: Path | str,
+    *,
+    series: str = "",
+    volume: str = "",
+    accept_irregular: bool = False,
+    only: Sequence[Path] = (),
+    most_bytes: int | None = None,
 ) -> Volume:
     """The one volume of a DICOM folder (sub-folders included), file or zip.
 
@@ -25,21 +31,28 @@ def read_dicom(
             place in that list, from 1.
         accept_irregular: a stack with holes or uneven distances is put on an even grid (see `evened.py`), which a notice says.
         only: these files of the folder, where many series lie side by side and it is known which are wanted; () for all.
+        most_bytes: that the voxels may take; None: as many as there are.
     Returns: (columns, rows, slices) along +normal; modality values (HU for CT); the affine may be sheared (gantry tilt).
     Raises: UserError when there is no volume, when there are several (all are listed), or when the one has no regular grid,
         lacks an attribute, or cannot be decoded.
     Source: PS3.3 C.7.6.2.1.1 (classic), C.7.6.16.2 (multi-frame); PS3.5 8.1.1 (stored bits).
     """
     with looked_through(Path(path), only) as looked:
-        return read_candidate(looked, choose(looked, series, volume), accept_irregular=accept_irregular)
+        chosen = choose(looked, series, volume)
+        return read_candidate(looked, chosen, accept_irregular=accept_irregular, most_bytes=most_bytes)
 
 
-def read_candidate(looked: Looked, chosen: Candidate, *, accept_irregular: bool = False) -> Volume:
-    """The volume of one candidate of `looked`. Raises: UserError with its fault, or where its pixels cannot be decoded."""
+def read_candidate(
+    looked: Looked, chosen: Candidate, *, accept_irregular: bool = False, most_bytes: int | None = None
+) -> Volume:
+    """The volume of one candidate of `looked`.
+
+    Raises: UserError with its fault, where it takes more than so many bytes, or where its pixels cannot be decoded.
+    """
     try:
         even = even_layout(chosen, accept_irregular)
         layout = even.layout
-        array, notices = read_stack(layout.frames)
+        array, notices = read_stack(layout.frames, most_bytes=most_bytes)
     except UserError as error:
         raise located(_with_broken_files(error, looked), looked.shown) from error
     if even.taken:
