@@ -15,18 +15,29 @@ def source_planes(prediction: Prediction) -> np.ndarray:
     """Which structure each pixel of each source slice belongs to.
 
     Returns: (slices, rows, columns) with the position in the table plus one, 0 for none of them; for overlapping structures
-        (slices, rows, columns, structures) of 0 and 1. uint8, or uint16 from 255 structures on.
+        (slices, rows, columns, structures) of 0 and 1. uint8, or uint16 from 255 structures on. Not to be written to: where the
+        labels lie so already, these are the labels.
     """
     array, table, source = prediction.labels.array, prediction.table, prediction.image.source
-    picked = array[:, :, list(source.shown_in)] if source.shown_in else array
+    turned = np.swapaxes(array, 0, 2)  # (slices, rows, columns[, structures])
+    numbers = list(source.shown_in) or list(range(len(turned)))
     kind = np.uint8 if len(table.structures) < 255 else np.uint16
     if table.overlapping:
-        return np.ascontiguousarray((picked > 0).transpose(2, 1, 0, 3), dtype=kind)
+        planes = np.empty((len(numbers), *turned.shape[1:]), dtype=kind)
+        for plane, number in zip(planes, numbers, strict=True):
+            np.greater(turned[number], 0, out=plane, casting="unsafe")
+        return planes
     positions = np.full(256, len(table.structures) + 1, dtype=kind)
     positions[table.background] = 0
     for position, value in enumerate(table.values):
         positions[value] = position + 1
-    planes = np.ascontiguousarray(positions[picked].transpose(2, 1, 0))
+    as_they_are = positions[: len(table.structures) + 1].tolist() == list(range(len(table.structures) + 1))
+    if as_they_are and numbers == list(range(len(turned))) and turned.flags.c_contiguous and turned.dtype == kind:
+        planes = turned
+    else:
+        planes = np.empty((len(numbers), *turned.shape[1:]), dtype=kind)
+        for plane, number in zip(planes, numbers, strict=True):
+            np.take(positions, turned[number], out=plane)
     if planes.max(initial=0) > len(table.structures):
         raise ValueError("the labels hold values that the table does not name")
     return planes
@@ -39,12 +50,14 @@ def plane_of_structure(planes: np.ndarray, k: int, position: int) -> np.ndarray:
 
 def object_uid(prediction: Prediction, kind: str) -> str:
     """Equal predictions on equal series get equal UIDs; any other table, mask, bundle or version gets its own."""
-    source = prediction.image.source
+    source, mask = prediction.image.source, hashlib.sha256(repr(prediction.labels.array.shape).encode())
+    for plane in np.moveaxis(prediction.labels.array, 2, 0):  # one by one: a large mask is not copied
+        mask.update(np.ascontiguousarray(plane))
     return made_uid(
         kind,
         __version__,
         prediction.provenance.get("bundle_sha256", ""),
         repr(prediction.table),
         "\n".join(f"{uid} {number}" for uid, number in zip(source.sop_uids, source.frame_numbers, strict=True)),
-        hashlib.sha256(np.ascontiguousarray(prediction.labels.array).tobytes()).digest(),
+        mask.digest(),
     )
