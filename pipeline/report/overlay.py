@@ -111,10 +111,11 @@ def _chosen(view: View, table: LabelTable, wanted: int) -> list[int]:
 
 
 def slices_with(labels: np.ndarray, table: LabelTable) -> np.ndarray:
-    """(slices,): where any structure occurs."""
+    """(slices,): where any structure occurs. Slice by slice: no second volume of this size."""
+    planes = np.moveaxis(labels, 2, 0)
     if labels.ndim == 4:
-        return np.asarray((labels != 0).any(axis=(0, 1, 3)))
-    return np.asarray(np.isin(labels, table.values).any(axis=(0, 1)))
+        return np.array([bool((plane != 0).any()) for plane in planes])
+    return np.array([any(bool((plane == value).any()) for value in table.values) for plane in planes])
 
 
 def _per_row(count: int, view: View) -> int:
