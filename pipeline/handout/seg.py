@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SERIES_NUMBER = 9000  # added to the source's: behind all series of the scanner
 STAND_IN_CLASS = "1.2.840.10008.5.1.4.1.1.2"  # CT Image Storage: any class of one frame would do, none is left in the end
 SAME_PLACE_MM = 1e-3
+LARGE = 1 << 26  # bytes of an element that is left in the file until it is wanted
 
 
 def write_seg(prediction: Prediction, study: Study, path: Path) -> None:
@@ -40,9 +41,7 @@ def write_seg(prediction: Prediction, study: Study, path: Path) -> None:
     Raises: RuntimeError where the written file does not hold the labels, voxel by voxel.
     """
     planes = source_planes(prediction)
-    dataset = _segmentation(prediction, study, planes)
-    _refer_to_source(dataset, study)
-    dataset.save_as(path, enforce_file_format=True)
+    _save(prediction, study, planes, path)  # and lets go of what it made: the frames of a large series are not held twice
     verify_seg(path, study, planes)
 
 
@@ -50,7 +49,9 @@ def verify_seg(path: Path, study: Study, planes: np.ndarray) -> None:
     """Raises: RuntimeError where a frame differs from the plane of the slice that it refers to, or one is missing."""
     from pydicom import dcmread
 
-    dataset = dcmread(path)
+    dataset = dcmread(path, defer_size=LARGE)
+    stored = dataset.get_item("PixelData", keep_deferred=True)  # where it lies in the file: it may be larger than the scan
+    packed = np.memmap(path, np.uint8, mode="r", offset=stored.value_tell, shape=(stored.length,))
     slices = study.slices_by_reference()
     left = {
         (k, position)
@@ -67,20 +68,25 @@ def verify_seg(path: Path, study: Study, planes: np.ndarray) -> None:
         place = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, dtype=np.float64)
         if np.abs(place - frame_plane(study.headers[k].frame)[0]).max() > SAME_PLACE_MM:
             raise RuntimeError(f"frame {number + 1} of the written SEG does not lie on its source slice")
-        if not np.array_equal(_frame(dataset, number), plane_of_structure(planes, k, position)):
+        if not np.array_equal(_frame(packed, dataset.Rows, dataset.Columns, number), plane_of_structure(planes, k, position)):
             raise RuntimeError(f"frame {number + 1} of the written SEG reads back with other pixels")
         left.discard((k, position))
     if left:
         raise RuntimeError(f"{len(left)} planes are missing in the written SEG")
 
 
-def _frame(dataset: Dataset, number: int) -> np.ndarray:
+def _frame(packed: np.ndarray, rows: int, columns: int, number: int) -> np.ndarray:
     """Bool (rows, columns): unpacked one by one, for all frames of a large series would not fit into memory as bytes."""
-    size = dataset.Rows * dataset.Columns
+    size = rows * columns
     first, skip = divmod(number * size, 8)
-    packed = np.frombuffer(dataset.PixelData, np.uint8, (skip + size + 7) // 8, first)
-    bits = np.unpackbits(packed, bitorder="little")[skip : skip + size]
-    return np.asarray(bits.reshape(dataset.Rows, dataset.Columns) == 1)
+    bits = np.unpackbits(packed[first : first + (skip + size + 7) // 8], bitorder="little")[skip : skip + size]
+    return np.asarray(bits.reshape(rows, columns) == 1)
+
+
+def _save(prediction: Prediction, study: Study, planes: np.ndarray, path: Path) -> None:
+    dataset = _segmentation(prediction, study, planes)
+    _refer_to_source(dataset, study)
+    dataset.save_as(path, enforce_file_format=True)
 
 
 def _segmentation(prediction: Prediction, study: Study, planes: np.ndarray) -> Dataset:
