@@ -52,7 +52,7 @@ def write_series(folder: Path, slices: int, organs: int, *, side: int = SIDE, mo
     series, study = generate_uid(), generate_uid()
     folder.mkdir(parents=True)
     for number in range(slices):
-        image = grey[tissues(number, organs)][::step, ::step] + random.normal(0, noise_hu, (side, side))
+        image = grey[tissues(number, slices, organs)][::step, ::step] + random.normal(0, noise_hu, (side, side))
         item = Dataset()
         item.file_meta = FileMetaDataset()
         item.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -73,15 +73,19 @@ def write_series(folder: Path, slices: int, organs: int, *, side: int = SIDE, mo
     return folder
 
 
-def tissues(number: int, organs: int) -> np.ndarray:
-    """Of one slice, (rows, columns): 0 air, 1 body, from 2 on the organs, side by side."""
+def tissues(number: int, slices: int, organs: int) -> np.ndarray:
+    """Of one slice, (rows, columns): 0 air, 1 body, from 2 on the organs, side by side, each in part of the slices."""
     rows, columns = np.ogrid[:SIDE, :SIDE]
     found = np.zeros((SIDE, SIDE), dtype=np.intp)
     found[_ellipse(rows, columns, 256, 256, 186, 270)] = 1
     across = math.ceil(math.sqrt(2 * organs))  # the body is wider than it is high
     down = -(-organs // across)
     high, wide = 220 / down, 340 / across
+    share = min(0.8, max(0.25, 4 / organs))  # of the slices
     for organ in range(organs):
+        first = (1 - share) * organ / max(1, organs - 1)
+        if not first <= (number + 0.5) / slices <= first + share:
+            continue
         row, column = 256 + (organ // across - (down - 1) / 2) * high, 256 + (organ % across - (across - 1) / 2) * wide
         grow = 0.36 + 0.08 * math.sin(number / 10 + organ)
         found[_ellipse(rows, columns, row, column, high * grow, wide * grow)] = 2 + organ
@@ -112,7 +116,7 @@ def read_series(series: Path, organs: int) -> MadeScan:
     volume = read_volume(series)
     slices = volume.shape[2]
     up = volume.affine[2, 2] > 0  # the first slice of the volume is the first that was written
-    planes = [tissues(number if up else slices - 1 - number, organs) for number in range(slices)]
+    planes = [tissues(number if up else slices - 1 - number, slices, organs) for number in range(slices)]
     labels = np.stack([np.maximum(plane.T - 1, 0) for plane in planes], axis=2).astype(np.uint8)
     return MadeScan(volume=volume, labels=labels, organs=organs)
 
@@ -175,10 +179,10 @@ def _teach(network: OriginalUNet, scan: MadeScan, settings: Preprocessing) -> li
     table = table_of(scan.organs)
     grid = slice_grid(scan.volume.shape, scan.volume.affine, settings)
     stream, truth = SliceStream(scan.volume, grid, settings), labels_to_slices(scan.labels, grid, table)
-    centre, middle = network.design.in_channels // 2, grid.slices // 2
-    seen = stream[middle][centre]
-    organs = [np.median(seen[truth[middle] == organ]) for organ in range(1, scan.organs + 1)]
-    body = np.median(seen[(truth[middle] == 0) & (seen > seen.min() + 1e-3)])
+    centre = network.design.in_channels // 2
+    seen = stream[grid.slices // 2][centre]
+    body = np.median(seen[(truth[grid.slices // 2] == 0) & (seen > seen.min() + 1e-3)])
+    organs = [_seen(stream, truth, organ, centre) for organ in range(1, scan.organs + 1)]
     grey = torch.tensor([body, *organs], dtype=torch.float32) + LIFT
     with torch.no_grad():
         for block, carries in ((network.encoders[0], centre), (network.decoders[-1], 0)):
@@ -191,3 +195,12 @@ def _teach(network: OriginalUNet, scan: MadeScan, settings: Preprocessing) -> li
         network.scores.weight[:, 0, 0, 0] = 2 * grey
         network.scores.bias.copy_(-(grey**2))  # type: ignore[union-attr]
     return [torch.from_numpy(stream[number])[None] for number in sorted({grid.slices * part // 4 for part in (1, 2, 3)})]
+
+
+def _seen(stream: SliceStream, truth: np.ndarray, organ: int, channel: int) -> float:
+    """The grey value of an organ as the network sees it; one that no slice meets has one of its own, that nothing has."""
+    numbers = np.flatnonzero((truth == organ).any(axis=(1, 2)))
+    if not numbers.size:
+        return 100.0 + organ
+    number = int(numbers[len(numbers) // 2])
+    return float(np.median(stream[number][channel][truth[number] == organ]))
