@@ -22,6 +22,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -103,6 +104,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--who", nargs="*", default=USUAL)
+    parser.add_argument("--words", default="", help='further words of `unet predict`, such as "--max-ram 4G"')
     parser.add_argument("--peer-python", type=Path, help="of an environment with nnU-Net")
     parser.add_argument("-o", "--out", type=Path)
     return parser.parse_args()
@@ -127,6 +129,7 @@ def prepared(folder: Path, options: argparse.Namespace) -> dict[str, list[str]]:
         else:
             words = ours(who, plain, boxed, folder, scan)
             words = [sys.executable, "-m", "pipeline", "predict", words[0], series, "-o", out, *words[1:]]
+            words += shlex.split(options.words)
         commands[who] = list(map(str, words))
     return commands
 
