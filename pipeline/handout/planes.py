@@ -52,7 +52,7 @@ def object_uid(prediction: Prediction, kind: str) -> str:
     """Equal predictions on equal series get equal UIDs; any other table, mask, bundle or version gets its own."""
     source, mask = prediction.image.source, hashlib.sha256(repr(prediction.labels.array.shape).encode())
     for plane in np.moveaxis(prediction.labels.array, 2, 0):  # one by one: a large mask is not copied
-        mask.update(np.ascontiguousarray(plane))
+        mask.update(np.ascontiguousarray(plane).data)
     return made_uid(
         kind,
         __version__,
