@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .memory_size import bytes_of
     from .train import fold_of, settings_of
 
-    max_ram_bytes = bytes_of(arguments.max_ram) if arguments.max_ram is not None else None
+    max_ram_bytes = bytes_of(arguments.max_ram)
     fold, settings = fold_of(arguments.fold), settings_of(arguments.set)
     from ..training.schedule import parse_duration
 

@@ -47,5 +47,5 @@ def computing(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         **{name: getattr(arguments, name) for name in names},
         "only": tuple(arguments.only),
-        "max_ram_bytes": None if arguments.max_ram is None else bytes_of(arguments.max_ram),
+        "max_ram_bytes": bytes_of(arguments.max_ram),
     }

@@ -22,9 +22,8 @@ from ..inference.predictor import Predictor
 from ..process import age_s, peak_bytes
 from ..progress import Overall
 from .batch import Failures, Order, named_as, read_input, refuse_taken
-from .folder import free_place, write_prediction
-from .formats import chosen_formats
-from .predict_for import asked_of
+from .folder import write_prediction
+from .predict_for import predict_for
 
 PLACES = (0.25, 0.5, 0.75)  # where in the volume two slices are computed; of each pair the second is timed
 
@@ -55,12 +54,12 @@ def forecast(predictor: Predictor, source: str, order: Order, taken: Mapping[str
     start_s = age_s()
     image, read_s = read_input(source, order, predictor.left_bytes)
     refuse_taken(image, source, taken)
-    free_place(image.source, order.out, overwrite=order.overwrite)
-    formats = chosen_formats(order.formats, image, predictor.table)
     sample = _Sample()
     began = time.monotonic()
     with named_as(source, image):
-        prediction = predictor.predict(image, bar=sample, **asked_of(formats))
+        prediction, formats = predict_for(
+            order.out, predictor, image, read_s=read_s, formats=order.formats, overwrite=order.overwrite, bar=sample
+        )
     segment_s = time.monotonic() - began + sample.left_out * sample.slice_s
     prediction = _filled(prediction, predictor.bundle.recipe, sample)
     began = time.monotonic()

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..data.spread import spread
 from ..inference.prediction import Prediction
 from ..io.orient import plane_of
 from ..report.screen import ct_window, grey_picture, letter_of, thinned, window_of
@@ -49,12 +50,12 @@ class Panels:
         profile = np.sum([one.profiles[self.axis] for one in self.found], axis=0)
         planes = np.flatnonzero(profile) if profile.any() else np.arange(len(profile))
         window = self.window(max(self.found, key=lambda one: one.volume.voxels))
-        return window, [self._panel(self.axis, int(k), window) for k in _spread(planes, most)]
+        return window, [self._panel(self.axis, k, window) for k in spread(planes.tolist(), most)]
 
     def of_structure(self, one: Found, most: int) -> tuple[Window, list[Panel]]:
         """Slices through a structure that was found: over its extent as acquired, then one in each of the other planes."""
         window = self.window(one)
-        panels = [self._panel(self.axis, int(k), window, one) for k in _spread(one.planes(self.axis), most)]
+        panels = [self._panel(self.axis, k, window, one) for k in spread(one.planes(self.axis).tolist(), most)]
         image = self.prediction.image
         others = [axis for axis in range(3) if axis != self.axis]
         if image.shape[self.axis] > 1 and image.source.spacing_known:
@@ -176,12 +177,6 @@ def _corners(mask: np.ndarray) -> int:
     around = np.sum(parts, axis=0, dtype=np.uint8)
     crossing = (around == 2) & (parts[0] == parts[3])
     return int(np.count_nonzero((around == 1) | (around == 3)) + 2 * np.count_nonzero(crossing))
-
-
-def _spread(planes: np.ndarray, most: int) -> np.ndarray:
-    """So many of them, evenly, the first and the last among them."""
-    chosen = np.unique(np.rint(np.linspace(0, len(planes) - 1, min(most, len(planes)))).astype(int))
-    return np.asarray(planes[chosen])
 
 
 def _place(view: View, index: int) -> int:

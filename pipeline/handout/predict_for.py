@@ -1,11 +1,10 @@
-"""Segment an image that was read, for what is wanted of it: what one prediction and one series of a cohort share."""
+"""Segment an image that was read, for what is wanted of it: what a prediction, its forecast and a series of a cohort share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict
 
 from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
@@ -13,19 +12,6 @@ from ..inference.segment import Bar
 from ..io.volume import Volume
 from .folder import free_place
 from .formats import Format, chosen_formats, load_ahead
-
-
-class Asked(TypedDict):
-    """Of `Predictor.predict`, beside the labels."""
-
-    probabilities: bool
-    uncertainty: bool
-
-
-def asked_of(formats: Sequence[Format]) -> Asked:
-    """What these formats need."""
-    maps = {row.map for row in formats}
-    return Asked(probabilities="probabilities" in maps, uncertainty="uncertainty" in maps)
 
 
 def predict_for(
@@ -55,7 +41,8 @@ def predict_for(
     free_place(image.source, out, overwrite=overwrite, name=name)
     chosen = chosen_formats(formats, image, predictor.table)
     load_ahead(chosen)
-    prediction = predictor.predict(image, bar=bar, **asked_of(chosen))
+    maps = {row.map for row in chosen}
+    prediction = predictor.predict(image, probabilities="probabilities" in maps, uncertainty="uncertainty" in maps, bar=bar)
     prediction = replace(
         prediction,
         timings_s={**prediction.timings_s, "read": round(read_s, 3)},

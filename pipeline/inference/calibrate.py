@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from ..bundle.recipe import Recipe
 from ..data.load import load_image, load_label
 from ..data.slice_grid import slice_grid
 from ..data.slice_stream import SliceStream
+from ..data.spread import spread
 from ..network.ranges import Ranges, find_ranges
 from ..network.unet import OriginalUNet
 from ..progress import bar
@@ -21,8 +21,6 @@ from ..training.split import split
 
 MOST_CASES, MOST_SLICES = 8, 6  # slices of each case
 
-Item = TypeVar("Item")
-
 
 def calibrate(folder: RunFolder, network: OriginalUNet, recipe: Recipe) -> Ranges:
     """Of this run's network, on slices with structures, spread over its training cases.
@@ -30,12 +28,6 @@ def calibrate(folder: RunFolder, network: OriginalUNet, recipe: Recipe) -> Range
     Raises: UserError where a case cannot be read.
     """
     return find_ranges(network.cpu(), _slices(folder, recipe))
-
-
-def spread(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many, evenly spread, the first and the last among them."""
-    picks = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))
-    return [items[pick] for pick in picks]
 
 
 def _slices(folder: RunFolder, recipe: Recipe) -> Iterator[Tensor]:

@@ -16,6 +16,7 @@ from ..bundle.contents import Checkpoint
 from ..bundle.recipe import Recipe
 from ..data.load import load_image, load_label
 from ..data.slice_grid import slice_grid
+from ..data.spread import spread
 from ..evaluation.counts import Counts, count, no_counts
 from ..evaluation.scores import scores
 from ..io.volume import Volume
@@ -30,7 +31,7 @@ from ..training.cross_folder import is_cross_validation, open_cross_folder
 from ..training.run_folder import RunFolder, open_run_folder
 from ..training.split import split
 from .body import body_box
-from .calibrate import calibrate, spread
+from .calibrate import calibrate
 from .evaluate_run import DEVICE, network_of, recipe_of
 from .runtime.catalogue import check
 from .runtime.torch_runtime import HalfPrecision

@@ -12,8 +12,7 @@ from ..bundle.recipe import Recipe
 from ..data.slice_grid import slice_grid
 from ..io.volume import Volume
 from ..labels import LabelTable
-
-Place = tuple[int, slice, slice]  # slice, rows and columns, as `SliceGrid.turn` numbers them
+from .segment import Place
 
 
 class Maps:

@@ -26,7 +26,8 @@ from ..network.decide import decide
 from .body import Box, body_box
 
 Bar = Callable[[Iterable[int]], Iterable[int]]
-See = Callable[[tuple[int, slice, slice], Tensor], None]
+Place = tuple[int, slice, slice]  # slice, rows and columns, as `SliceGrid.turn` numbers them
+See = Callable[[Place, Tensor], None]
 
 
 def segment(
@@ -37,8 +38,7 @@ def segment(
     Args:
         network: any image size in, scores of the same size out (`WholeSlice`); in evaluation mode.
         bar: wraps the slice numbers, to show progress.
-        see: is shown all that labels are decided from: slice, rows and columns as `SliceGrid.turn` numbers them, and the scores
-            (1, K, rows, columns) there.
+        see: is shown all that labels are decided from: places, and the scores (1, K, rows, columns) there.
     Returns: uint8 (columns, rows, slices) of label values, or for overlapping structures (columns, rows, slices, structures).
     Raises: UserError where the volume is not what the bundle was trained for.
     """

@@ -20,9 +20,9 @@ TRAIN = """
 import sys
 from pathlib import Path
 from pipeline.cli.main import main
-from pipeline.process import Peak
+from pipeline.process import peak_bytes
 code = main(sys.argv[1:])
-print("PEAK", Peak.__new__(Peak).bytes())
+print("PEAK", peak_bytes())
 sys.exit(code)
 """
 
