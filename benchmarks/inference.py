@@ -4,7 +4,7 @@ the same weights, and beside nnU-Net, each with the network that it plans?
     python benchmarks/inference.py [--slices 120] [--organs 2] [--runs 5] [--width 64] [--who ...] [--peer-python PYTHON] [-o F]
 
 Every run is a process of its own, from start to exit; the contestants take turns, and medians count. The series is made up: a
-body with organs in air, 512 x 512 pixels of 0.7 mm. The networks have random weights, but for what finds the organs.
+body with organs in air, 512 x 512 pixels of 0.8 mm. The networks have random weights, but for what finds the organs.
     MONAI            LoadImage, ScaleIntensityRange, SliceInferer over the network in fp32, argmax, SaveImage
     unet             `unet predict`, runtime and precision as it chooses; its choice is made before
     unet, box        the same, and the air around the body left out

@@ -32,11 +32,11 @@ from pipeline.training.experiment import Experiment, NetworkSettings, experiment
 from pipeline.training.plan import plan
 from pipeline.training.run_folder import RunFolder
 
-SIDE, PIXEL_MM, SLICE_MM = 512, 0.7, 3.0
+SIDE, PIXEL_MM, SLICE_MM = 512, 0.8, 3.0  # a field of 410 mm, as abdomens are commonly scanned
 WINDOW_HU = (-160.0, 240.0)
 AIR_HU, BODY_HU = -1000.0, -120.0
 ORGANS_HU = (-60.0, 220.0)  # of the first organ and of the last
-LIFT = 4.0  # what the network sees is above minus that
+LIFT = 1.25  # what the network sees lies between -1 and 1; not more, or the steps of bfloat16 are those of several HU
 PLANNED_S = 12 * 3600.0  # for which a network is planned: a night
 
 
@@ -63,7 +63,7 @@ def write_series(folder: Path, slices: int, organs: int, *, side: int = SIDE, mo
         item.Rows = item.Columns = side
         item.PixelSpacing, item.SliceThickness = [PIXEL_MM * step, PIXEL_MM * step], SLICE_MM
         item.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        item.ImagePositionPatient = [-179.2, -179.2, number * SLICE_MM]
+        item.ImagePositionPatient = [-204.4, -204.4, number * SLICE_MM]
         item.SamplesPerPixel, item.PhotometricInterpretation = 1, "MONOCHROME2"
         item.BitsAllocated, item.BitsStored, item.HighBit, item.PixelRepresentation = 16, 16, 15, 1
         if modality == "CT":
@@ -77,10 +77,10 @@ def tissues(number: int, slices: int, organs: int) -> np.ndarray:
     """Of one slice, (rows, columns): 0 air, 1 body, from 2 on the organs, side by side, each in part of the slices."""
     rows, columns = np.ogrid[:SIDE, :SIDE]
     found = np.zeros((SIDE, SIDE), dtype=np.intp)
-    found[_ellipse(rows, columns, 256, 256, 186, 270)] = 1
+    found[_ellipse(rows, columns, 256, 256, 163, 238)] = 1
     across = math.ceil(math.sqrt(2 * organs))  # the body is wider than it is high
     down = -(-organs // across)
-    high, wide = 220 / down, 340 / across
+    high, wide = 192 / down, 298 / across
     share = min(0.8, max(0.25, 4 / organs))  # of the slices
     for organ in range(organs):
         first = (1 - share) * organ / max(1, organs - 1)

@@ -188,9 +188,9 @@ def test_the_fastest_that_is_right_is_chosen_once_and_remembered(cache):
     told = json.loads(file.read_text())
     tried = {(row["runtime"], row["precision"]): row for row in told["tried"]}
     right = {key: row for key, row in tried.items() if row["difference"] <= TOLERANCE[key[1]]}
-    assert (choice.runtime, choice.precision) == min(right, key=lambda key: right[key]["s"])
+    assert (choice.runtime, choice.precision) == min(right, key=lambda key: right[key]["series_s"])
     assert {name for name, _ in tried} == set(RUNTIMES)
-    slowest = max(tried, key=lambda key: tried[key]["s"])
+    slowest = max(tried, key=lambda key: tried[key]["series_s"])
     told["choice"] = {"runtime": slowest[0], "precision": slowest[1]}  # to see that the file decides
     file.write_text(json.dumps(told))
     assert choose(net, Converted("a" * 64), device=CPU) == Choice(runtime=slowest[0], precision=slowest[1])

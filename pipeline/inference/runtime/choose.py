@@ -1,4 +1,5 @@
-"""Which runtime and precision serve a bundle on this machine: the fastest of those that give the answer of torch in fp32.
+"""Which runtime and precision serve a bundle on this machine: of those that give the answer of torch in fp32, the one that
+segments a series first, its own start included.
 
 Tried once on a small image, and remembered for the bundle, the processor and the versions installed.
 """
@@ -9,7 +10,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -31,10 +32,11 @@ from ...network.unet import OriginalUNet
 from .catalogue import RUNTIMES, check, lacks, started
 from .converted import Converted, cache_folder
 
-CHOICE_FORMAT = 1
+CHOICE_FORMAT = 2
 OUTPUT_PX = 256  # of the image that is tried: the work of a slice without its cost
 SMALL_FLOPS = 2e9  # for such an image: of a network so small, loading another library takes longer than a series saves
-RUNS = 3  # the fastest counts; the first sets things up
+SERIES_SLICES = 100  # that a process segments: over so many, a fast runtime makes up for loading and preparing itself
+RUNS = 3  # after the first, which sets things up; the fastest counts
 # Root of the mean squared difference from torch's fp32 scores, in standard deviations of these. Rounding to bfloat16 in some
 # twenty layers gives 0.005 to 0.02, another order of sums in fp32 below 1e-5; a wrong result gives about 1. Eight bits are made
 # for scans, and what is tried is none: how much they lose on scans stands in the bundle's model card.
@@ -80,7 +82,7 @@ def choose(
     choice = _remembered(file, candidates)
     if choice is None:
         found, fault = _tried(network, candidates, converted, device)
-        proven = {one: facts["s"] for one, facts in found.items() if facts["difference"] <= TOLERANCE[one.precision]}
+        proven = {one: facts["series_s"] for one, facts in found.items() if facts["difference"] <= TOLERANCE[one.precision]}
         if not proven:
             what = f"on this machine, {candidates[0].runtime} does not give the answer of torch in fp32"
             if not found:
@@ -109,34 +111,45 @@ def _side(design: Design) -> int:
 def _tried(
     network: OriginalUNet | Ensemble, candidates: list[Choice], converted: Converted, device: torch.device
 ) -> tuple[dict[Choice, dict[str, float]], str]:
-    """Candidate → seconds ("s"), and how far its scores are from torch's in fp32 ("difference"); and why others did not run."""
+    """What is found of each candidate, and why others did not run.
+
+    "start_s", "slice_s": seconds to the first answer and for each further one; "series_s": of a series, from these;
+    "difference": of its scores from torch's in fp32.
+    """
     side = _side(network.design)
     image = torch.randn(1, network.design.in_channels, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     found, fault = {}, ""
+
+    def answer(one: Choice) -> tuple[Tensor, dict[str, float]]:
+        return _answer(lambda: started(one.runtime, one.precision, network, device, converted), image)
+
     with torch.inference_mode():
-        reference, reference_s = _answer(started(REFERENCE.runtime, REFERENCE.precision, network, device, converted), image)
+        reference, took = answer(REFERENCE)
         for one in candidates:
             if one == REFERENCE:
-                found[one] = {"s": reference_s, "difference": 0.0}
+                found[one] = {**took, "difference": 0.0}
                 continue
             try:
-                scores, took_s = _answer(started(one.runtime, one.precision, network, device, converted), image)
+                scores, took = answer(one)
             except Exception as error:  # of any kind: libraries have their own. What does not run here is no choice
                 fault = (str(error).strip() or repr(error)).splitlines()[0]
                 continue
             difference = (scores - reference).square().mean().sqrt() / reference.std()
-            found[one] = {"s": took_s, "difference": float(difference)}
+            found[one] = {**took, "difference": float(difference)}
     return found, fault
 
 
-def _answer(network: SizedNetwork, image: Tensor) -> tuple[Tensor, float]:
-    """The scores, and the seconds of the fastest of a few runs."""
-    took_s = float("inf")
+def _answer(start: Callable[[], SizedNetwork], image: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """The scores, and the seconds: to the first answer, and of the fastest of a few more."""
+    began = time.perf_counter()
+    network = start()
+    scores: Tensor = network(image).cpu()
+    start_s, slice_s = time.perf_counter() - began, float("inf")
     for _ in range(RUNS):
         began = time.perf_counter()
-        scores: Tensor = network(image).cpu()
-        took_s = min(took_s, time.perf_counter() - began)
-    return scores, took_s
+        scores = network(image).cpu()
+        slice_s = min(slice_s, time.perf_counter() - began)
+    return scores, {"start_s": start_s, "slice_s": slice_s, "series_s": start_s + (SERIES_SLICES - 1) * slice_s}
 
 
 def _file(digest: str, device: torch.device, candidates: list[Choice]) -> Path:
