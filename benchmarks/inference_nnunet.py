@@ -46,14 +46,7 @@ def prepare(folder: Path, image: Path, label: Path, *, organs: int) -> None:
     manager = PlansManager(plans)
     configuration = manager.get_configuration("2d")
     torch.manual_seed(0)
-    network = nnUNetTrainer.build_network_architecture(
-        configuration.network_arch_class_name,
-        configuration.network_arch_init_kwargs,
-        configuration.network_arch_init_kwargs_req_import,
-        1,
-        len(labels),
-        enable_deep_supervision=False,
-    )
+    network = nnUNetTrainer.build_network_architecture(manager, configuration, 1, len(labels), enable_deep_supervision=False)
     model = folder / "model" / "fold_all"
     model.mkdir(parents=True)
     (model.parent / "plans.json").write_text(json.dumps(plans))

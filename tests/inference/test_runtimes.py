@@ -7,10 +7,12 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from made_runs import make_bundle
@@ -18,9 +20,11 @@ from made_runs import make_bundle
 from pipeline.bundle.bundle import open_bundle
 from pipeline.errors import UserError
 from pipeline.inference.predictor import Predictor
+from pipeline.inference.runtime import onnx_runtime, openvino_runtime
 from pipeline.inference.runtime.catalogue import RUNTIMES, started
 from pipeline.inference.runtime.choose import SMALL_FLOPS, TOLERANCE, Choice, choose
 from pipeline.inference.runtime.converted import Converted
+from pipeline.inference.runtime.onnx_graph import onnx_model
 from pipeline.io.volume import Volume
 from pipeline.network.ensemble import Ensemble
 from pipeline.network.folded import folded
@@ -69,6 +73,27 @@ def test_each_runtime_answers_as_torch_does(name, normalization, padding, output
         for more in ((0, 0), (8, 24), (0, 0)):  # another size, and back
             image = torch.randn(1, 3, *(net.design.smallest_side + 16 + side for side in more))
             assert answers_differ_by(other(image), net(image)) < 1e-4
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(("width", "depth"), [(64, 2), (128, 1)])
+def test_with_fewer_products_the_answer_is_the_same(padding, width, depth):
+    """Read by both runtimes, though only one gains by it."""
+    net = network(width=width, depth=depth, padding=padding, normalization="batch")
+    graph = onnx_model(net, fewer_products=True)
+    kernels = Counter(tuple(attribute.ints) for attribute in attributes_of(graph) if attribute.name == "kernel_shape")
+    assert kernels[1, 3] >= 4 * 3  # at least three of the convolutions are split
+    assert kernels[3, 3] < 4 * depth + 2
+    for start in (openvino_runtime.start, onnx_runtime.start):
+        other = start(net, "fp32", CPU, lambda: graph)
+        with torch.inference_mode():
+            for more in ((0, 0), (4, 20), (0, 0)):
+                image = torch.randn(2, 3, *(net.design.smallest_side + 16 + side for side in more))
+                assert answers_differ_by(other(image), net(image)) < 1e-4
+
+
+def attributes_of(graph: bytes) -> list[Any]:
+    return [attribute for node in onnx.load_from_string(graph).graph.node for attribute in node.attribute]
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -201,7 +226,8 @@ def test_the_fastest_that_is_right_is_chosen_once_and_remembered(cache):
 def test_a_wrong_answer_is_never_chosen():
     """The others are given the graph of another network by a cache that somebody else filled."""
     net = wide()
-    Converted("a" * 64).of(network(seed=5, width=16, depth=3), "fp32")()
+    for fewer_products in (False, True):
+        Converted("a" * 64).of(network(seed=5, width=16, depth=3), "fp32", fewer_products=fewer_products)()
     assert choose(net, Converted("a" * 64), device=CPU).runtime == "torch"
     for name in OTHERS:
         with pytest.raises(UserError, match=f"{name} does not give the answer of torch in fp32. Use --runtime torch"):
@@ -213,7 +239,8 @@ def test_a_runtime_that_does_not_run_is_refused_with_its_own_words(name, cache):
     """What it is given is no graph, though the cache says so; left to itself, the choice falls on torch."""
     cache.mkdir()
     graph = b"no graph"
-    (cache / f"{'a' * 32}-0-v1-{hashlib.sha256(graph).hexdigest()}.onnx").write_bytes(graph)
+    for kind in ("", "-winograd"):
+        (cache / f"{'a' * 32}-0{kind}-v1-{hashlib.sha256(graph).hexdigest()}.onnx").write_bytes(graph)
     with pytest.raises(
         UserError, match=rf"on this machine, {name} cannot compute the network \(.{{10,}}\)\. Use --runtime torch"
     ):

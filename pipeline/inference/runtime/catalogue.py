@@ -30,6 +30,7 @@ class Runtime:
     extra: str = ""  # of `pip install unet[...]`, which installs them
     precisions: tuple[Precision, ...]
     devices: tuple[str, ...]
+    fewer_products: tuple[Precision, ...] = ()  # in which it gains by `winograd.py`
 
 
 RUNTIMES = {
@@ -40,6 +41,7 @@ RUNTIMES = {
         extra="openvino",
         precisions=("fp32", "bf16", "int8"),
         devices=("cpu",),
+        fewer_products=("fp32", "bf16"),
     ),
     "onnxruntime": Runtime(
         module=".onnx_runtime", packages=("onnxruntime", "onnx"), extra="onnxruntime", precisions=("fp32",), devices=("cpu",)
@@ -87,9 +89,14 @@ def started(
         name, precision: as `check` lets pass.
         converted: keeps the network's graph for the next process.
     """
-    start: Start = import_module(RUNTIMES[name].module, __package__).start
+    row = RUNTIMES[name]
+    start: Start = import_module(row.module, __package__).start
+
+    def one(network: OriginalUNet, number: int = 0) -> SizedNetwork:
+        graph = converted.of(network, precision, number, fewer_products=precision in row.fewer_products)
+        return start(network, precision, device, graph)
+
     if not isinstance(network, Ensemble):
-        return start(network, precision, device, converted.of(network, precision))
+        return one(network)
     members = cast(Sequence[OriginalUNet], network.members)
-    each = [start(member, precision, device, converted.of(member, precision, number)) for number, member in enumerate(members)]
-    return Ensemble(each, network.head).eval()
+    return Ensemble([one(member, number) for number, member in enumerate(members)], network.head).eval()

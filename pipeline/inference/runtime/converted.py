@@ -15,6 +15,7 @@ from ...io.paths import file_aside
 from ...network.precision import Precision
 from ...network.ranges import Ranges
 from ...network.unet import OriginalUNet
+from .onnx_graph import onnx_model
 
 GRAPH_FORMAT = 1  # of what `onnx_graph` writes: a change there that matters raises it
 
@@ -38,11 +39,14 @@ class Converted:
         self.digest, self.ranges = digest, ranges
         self.folder = folder or cache_folder()
 
-    def of(self, network: OriginalUNet, precision: Precision, member: int = 0) -> Callable[[], bytes]:
-        """What gives the serialised graph of this member of an ensemble, when it is needed."""
+    def of(
+        self, network: OriginalUNet, precision: Precision, member: int = 0, *, fewer_products: bool = False
+    ) -> Callable[[], bytes]:
+        """What gives the serialised graph of this member of an ensemble, when it is needed; the last as in `onnx_model`."""
         ranges = self.ranges[member] if precision == "int8" else None
-        stem = f"{self.digest[:32]}-{member}{'-int8' if ranges else ''}-v{GRAPH_FORMAT}"
-        return lambda: self._kept(stem) or self._made(network, ranges, stem)
+        kind = "-int8" if ranges else "-winograd" if fewer_products else ""
+        stem = f"{self.digest[:32]}-{member}{kind}-v{GRAPH_FORMAT}"
+        return lambda: self._kept(stem) or self._made(stem, lambda: onnx_model(network, ranges, fewer_products=fewer_products))
 
     def _kept(self, stem: str) -> bytes | None:
         for path in self.folder.glob(f"{stem}-*.onnx"):
@@ -53,10 +57,8 @@ class Converted:
                 path.unlink()
         return None
 
-    def _made(self, network: OriginalUNet, ranges: Ranges | None, stem: str) -> bytes:
-        from .onnx_graph import onnx_model
-
-        graph = onnx_model(network, ranges)
+    def _made(self, stem: str, make: Callable[[], bytes]) -> bytes:
+        graph = make()
         name = f"{stem}-{hashlib.sha256(graph).hexdigest()}.onnx"
         with suppress(OSError), file_aside(self.folder / name) as aside:  # a full disk must not stop a prediction
             aside.write_bytes(graph)

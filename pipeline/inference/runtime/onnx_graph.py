@@ -1,6 +1,8 @@
 """The original U-Net as an ONNX graph, which OpenVINO and ONNX Runtime read. Written operation by operation, without tracing:
 crops are constants of the design, so one graph takes every legal image size.
 
+With fewer products it is the same with more additions (`winograd.py`), for a runtime that gains by it.
+
 In eight bits the graph is the same with steps in it (QuantizeLinear, DequantizeLinear) that say which numbers a tensor may
 hold: a runtime that knows how computes in integers between them."""
 
@@ -15,6 +17,8 @@ from ...network.folded import blocks, folded
 from ...network.ranges import Ranges
 from ...network.sizes import Step, steps
 from ...network.unet import OriginalUNet
+from . import winograd
+from .winograd import Rows
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,31 +29,36 @@ INPUT, OUTPUT = "image", "scores"
 CONSTANT = "constant_"  # a tensor that begins so
 
 
-def onnx_model(network: OriginalUNet, ranges: Ranges | None = None) -> bytes:
+def onnx_model(network: OriginalUNet, ranges: Ranges | None = None, *, fewer_products: bool = False) -> bytes:
     """The network in evaluation mode as a serialised ONNX model, batch normalisation folded in.
 
     Args:
         ranges: what goes into each convolution that is to be computed in eight bits; None is all in single precision.
+        fewer_products: wide convolutions as sums of smaller ones; not with eight bits, which the sums do not fit into.
     Shapes: "image" (B, C, H, W) → "scores" (B, K, H', W'), float32; H and W are free within the legal sizes.
     """
     import onnx
 
     plain = folded(network).cpu()
+    assert not (ranges and fewer_products)
     graph = _Graph({layer: name for name, layer in plain.named_modules()}, ranges or {})
     crops = _crops(plain)
     encoders, bottleneck, decoders = blocks(plain)[: len(crops)], plain.bottleneck, blocks(plain)[len(crops) + 1 :]
-    x, skips = INPUT, []
+    x: str | Rows = INPUT
+    skips: list[str | Rows] = []
     for block in encoders:
-        skips.append(graph.two_convolutions(block, x))
-        # one range for the skip and what it is joined to, also on its way down: so it is written in eight bits once
-        skips[-1] = graph.stepped(skips[-1], decoders[len(encoders) - len(skips)][0])
-        x = graph.node("MaxPool", skips[-1], kernel_shape=[2, 2], strides=[2, 2])
-    x = graph.two_convolutions(bottleneck, x)
+        x = graph.two_convolutions(block, x, fewer_products)
+        if isinstance(x, str):
+            # one range for the skip and what it is joined to, also on its way down: so it is written in eight bits once
+            x = graph.stepped(x, decoders[len(encoders) - len(skips) - 1][0])
+        skips.append(x)
+        x = graph.max_pooled(x)
+    x = graph.two_convolutions(bottleneck, x)  # whose rows may be odd in number
     for up, block, crop in zip(plain.up_convolutions, decoders, crops, strict=True):
-        x = graph.convolution("ConvTranspose", up, x, strides=[2, 2])  # type: ignore[arg-type]
-        x = graph.node("Concat", graph.cropped(skips.pop(), crop), graph.stepped(x, block[0]), axis=1)
-        x = graph.two_convolutions(block, x)
-    graph.convolution("Conv", plain.scores, x, output=OUTPUT)
+        raised = graph.convolution("ConvTranspose", up, graph.whole(x), strides=[2, 2])  # type: ignore[arg-type]
+        x = graph.beside(graph.cropped(skips.pop(), crop), graph.stepped(raised, block[0]))
+        x = graph.two_convolutions(block, x, fewer_products)
+    graph.convolution("Conv", plain.scores, graph.whole(x), output=OUTPUT)
     return bytes(graph.model(onnx, plain).SerializeToString())
 
 
@@ -74,14 +83,35 @@ class _Graph:
         self.constants: list[Any] = []
         self.in_steps: set[str] = set()  # tensors that hold no other numbers than 256 of a range
 
-    def two_convolutions(self, block: nn.Module, x: str) -> str:
+    def two_convolutions(self, block: nn.Module, x: str | Rows, fewer_products: bool = False) -> str | Rows:
         from torch import nn
 
         for layer in block.children():
-            if isinstance(layer, nn.Conv2d):
+            if not isinstance(layer, nn.Conv2d):
+                continue
+            if fewer_products and winograd.pays(layer):
+                x = Rows(*(self.node("Relu", half) for half in winograd.convolution(self, layer, self.split(x))))
+            else:
                 padding = int(layer.padding[0])
-                x = self.node("Relu", self.convolution("Conv", layer, x, pads=[padding] * 4))
+                x = self.node("Relu", self.convolution("Conv", layer, self.whole(x), pads=[padding] * 4))
         return x
+
+    def whole(self, x: str | Rows) -> str:
+        return winograd.joined(self, x) if isinstance(x, Rows) else x
+
+    def split(self, x: str | Rows) -> Rows:
+        return x if isinstance(x, Rows) else winograd.split(self, x)
+
+    def max_pooled(self, x: str | Rows) -> str:
+        if isinstance(x, Rows):
+            return winograd.max_pooled(self, x)
+        return self.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+
+    def beside(self, skip: str | Rows, raised: str) -> str | Rows:
+        """Joined along the channels."""
+        if isinstance(skip, Rows):
+            return Rows(*(self.node("Concat", *halves, axis=1) for halves in zip(skip, self.split(raised), strict=True)))
+        return self.node("Concat", skip, raised, axis=1)
 
     def convolution(self, kind: str, layer: nn.Conv2d | nn.ConvTranspose2d, x: str, output: str = "", **attributes: Any) -> str:
         assert layer.bias is not None
@@ -112,7 +142,9 @@ class _Graph:
         zeros = np.zeros(len(scales), dtype=np.int8)
         return self.node("DequantizeLinear", self.constant(whole), self.constant(scales), self.constant(zeros), axis=axis)
 
-    def cropped(self, x: str, crop: int) -> str:
+    def cropped(self, x: str | Rows, crop: int) -> str | Rows:
+        if isinstance(x, Rows):
+            return winograd.cropped(self, x, crop)
         if crop == 0:
             return x
         first, last = (self.constant(np.array([value, value], dtype=np.int64)) for value in (crop, -crop))
