@@ -1,17 +1,18 @@
 """How long does it take from a CT series in DICOM to a mask on the disk, and how much memory: ours beside MONAI's own path with
 the same weights, and beside nnU-Net, each with the network that it plans?
 
-    python benchmarks/inference.py [--slices 120] [--organs 2] [--runs 5] [--width 64] [--who ...] [--peer-python PYTHON] [-o F]
+    python benchmarks/inference.py [--slices 120] [--organs 2] [--pixel 0.977] [--runs 5] [--width 64] [--who ...]
+        [--peer-python PYTHON] [-o F]
 
 Every run is a process of its own, from start to exit; the contestants take turns, and medians count. The series is made up: a
-body with organs in air, 512 x 512 pixels of 0.8 mm. The networks have random weights, but for what finds the organs.
+body with organs in air, 512 x 512 pixels. The networks have random weights, but for what finds the organs.
     MONAI            LoadImage, ScaleIntensityRange, SliceInferer over the network in fp32, argmax, SaveImage
     unet             `unet predict`, runtime and precision as it chooses; its choice is made before
     unet, box        the same, and the air around the body left out
     unet, NAME P     a runtime and a precision, e.g. "unet, openvino int8"; "unet, box NAME P" without the air
     nnU-Net          its default prediction, mirrored, from NIfTI: it does not read DICOM (needs --peer-python)
     nnU-Net plain    the same without mirror images
-    unet, planned    as "unet", with the network that `unet plan` chooses for a night on this machine
+    unet, planned    with the network that `unet plan` chooses for a night on this machine, without the air: as a bundle comes
 Agreement is the share of voxels with MONAI's label. The network's share is that of `segment` in the whole process; its rate is
 compared with the best that the same runtime reaches on one tile of a slice, over and over.
 """
@@ -36,7 +37,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from made_ct import SIDE, MadeScan, read_series, write_bundle, write_planned_bundle, write_series
+from made_ct import PIXEL_MM, SIDE, MadeScan, read_series, write_bundle, write_planned_bundle, write_series
 
 USUAL = ["MONAI", "unet", "unet, box"]
 HERE = Path(__file__).parent
@@ -89,6 +90,7 @@ def main() -> int:
         told = {
             "slices": options.slices,
             "organs": options.organs,
+            "pixel_mm": options.pixel,
             "width": options.width,
             "machine": machine,
             "results": results,
@@ -103,6 +105,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--organs", type=int, default=2)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--width", type=int, default=64)
+    parser.add_argument(
+        "--pixel", type=float, default=PIXEL_MM, metavar="MM", help="larger pixels show more air around the body"
+    )
     parser.add_argument("--who", nargs="*", default=USUAL)
     parser.add_argument("--words", default="", help='further words of `unet predict`, such as "--max-ram 4G"')
     parser.add_argument("--peer-python", type=Path, help="of an environment with nnU-Net")
@@ -112,7 +117,7 @@ def arguments() -> argparse.Namespace:
 
 def prepared(folder: Path, options: argparse.Namespace) -> dict[str, list[str]]:
     """Contestant → its command."""
-    series, out = write_series(folder / "series", options.slices, options.organs), str(folder / "out")
+    series, out = write_series(folder / "series", options.slices, options.organs, pixel_mm=options.pixel), str(folder / "out")
     scan = read_series(series, options.organs)
     image, label = scan.write_nifti(folder)
     plain, boxed = (write_bundle(folder / kind, scan, options.width, body_box=kind == "boxed") for kind in ("plain", "boxed"))

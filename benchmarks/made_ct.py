@@ -32,7 +32,9 @@ from pipeline.training.experiment import Experiment, NetworkSettings, experiment
 from pipeline.training.plan import plan
 from pipeline.training.run_folder import RunFolder
 
-SIDE, PIXEL_MM, SLICE_MM = 512, 0.8, 3.0  # a field of 410 mm, as abdomens are commonly scanned
+SIDE, SLICE_MM = 512, 3.0
+PIXEL_MM = 0.977  # a field of 500 mm, as a CT to plan a radiation has; 0.8 is one of 410 mm, which a body fills
+BODY_MM, ORGANS_MM = (260, 380), (154, 238)  # rows and columns: the body, and the part of it that holds the organs
 WINDOW_HU = (-160.0, 240.0)
 AIR_HU, BODY_HU = -1000.0, -120.0
 ORGANS_HU = (-60.0, 220.0)  # of the first organ and of the last
@@ -44,15 +46,29 @@ def table_of(organs: int) -> LabelTable:
     return label_table({f"organ {number}": number for number in range(1, organs + 1)})
 
 
-def write_series(folder: Path, slices: int, organs: int, *, side: int = SIDE, modality: str = "CT", seed: int = 0) -> Path:
-    """A body of 380 x 260 mm with organs in it, one DICOM file a slice of `side` pixels. Values are those of CT."""
+def write_series(
+    folder: Path,
+    slices: int,
+    organs: int,
+    *,
+    pixel_mm: float = PIXEL_MM,
+    side: int = SIDE,
+    modality: str = "CT",
+    seed: int = 0,
+) -> Path:
+    """A body of 380 x 260 mm with organs in it, one DICOM file a slice of `side` pixels. Values are those of CT.
+
+    Args:
+        pixel_mm: of a slice of 512 pixels; with fewer, the field stays as it is.
+    """
     random, step = np.random.default_rng(seed), SIDE // side
     grey = np.array([AIR_HU, BODY_HU, *np.linspace(*ORGANS_HU, organs)])
     noise_hu = min(8.0, (ORGANS_HU[1] - ORGANS_HU[0]) / organs / 8)
     series, study = generate_uid(), generate_uid()
+    corner_mm = -pixel_mm * (SIDE - 1) / 2
     folder.mkdir(parents=True)
     for number in range(slices):
-        image = grey[tissues(number, slices, organs)][::step, ::step] + random.normal(0, noise_hu, (side, side))
+        image = grey[tissues(number, slices, organs, pixel_mm)][::step, ::step] + random.normal(0, noise_hu, (side, side))
         item = Dataset()
         item.file_meta = FileMetaDataset()
         item.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -61,9 +77,9 @@ def write_series(folder: Path, slices: int, organs: int, *, side: int = SIDE, mo
         item.SeriesInstanceUID, item.StudyInstanceUID, item.FrameOfReferenceUID = series, study, study
         item.Modality, item.SeriesNumber, item.InstanceNumber, item.PatientID = modality, 1, number + 1, "made up"
         item.Rows = item.Columns = side
-        item.PixelSpacing, item.SliceThickness = [PIXEL_MM * step, PIXEL_MM * step], SLICE_MM
+        item.PixelSpacing, item.SliceThickness = [pixel_mm * step, pixel_mm * step], SLICE_MM
         item.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        item.ImagePositionPatient = [-204.4, -204.4, number * SLICE_MM]
+        item.ImagePositionPatient = [corner_mm, corner_mm, number * SLICE_MM]
         item.SamplesPerPixel, item.PhotometricInterpretation = 1, "MONOCHROME2"
         item.BitsAllocated, item.BitsStored, item.HighBit, item.PixelRepresentation = 16, 16, 15, 1
         if modality == "CT":
@@ -73,14 +89,14 @@ def write_series(folder: Path, slices: int, organs: int, *, side: int = SIDE, mo
     return folder
 
 
-def tissues(number: int, slices: int, organs: int) -> np.ndarray:
+def tissues(number: int, slices: int, organs: int, pixel_mm: float) -> np.ndarray:
     """Of one slice, (rows, columns): 0 air, 1 body, from 2 on the organs, side by side, each in part of the slices."""
     rows, columns = np.ogrid[:SIDE, :SIDE]
     found = np.zeros((SIDE, SIDE), dtype=np.intp)
-    found[_ellipse(rows, columns, 256, 256, 163, 238)] = 1
+    found[_ellipse(rows, columns, 256, 256, BODY_MM[0] / 2 / pixel_mm, BODY_MM[1] / 2 / pixel_mm)] = 1
     across = math.ceil(math.sqrt(2 * organs))  # the body is wider than it is high
     down = -(-organs // across)
-    high, wide = 192 / down, 298 / across
+    high, wide = ORGANS_MM[0] / pixel_mm / down, ORGANS_MM[1] / pixel_mm / across
     share = min(0.8, max(0.25, 4 / organs))  # of the slices
     for organ in range(organs):
         first = (1 - share) * organ / max(1, organs - 1)
@@ -116,7 +132,8 @@ def read_series(series: Path, organs: int) -> MadeScan:
     volume = read_volume(series)
     slices = volume.shape[2]
     up = volume.affine[2, 2] > 0  # the first slice of the volume is the first that was written
-    planes = [tissues(number if up else slices - 1 - number, slices, organs) for number in range(slices)]
+    pixel_mm = volume.spacing_mm[0]
+    planes = [tissues(number if up else slices - 1 - number, slices, organs, pixel_mm) for number in range(slices)]
     labels = np.stack([np.maximum(plane.T - 1, 0) for plane in planes], axis=2).astype(np.uint8)
     return MadeScan(volume=volume, labels=labels, organs=organs)
 
@@ -146,7 +163,7 @@ def write_planned_bundle(folder: Path, scan: MadeScan, image: Path, label: Path)
     )
     manifest = Manifest(name="made", data_root=image.parent, table=table_of(scan.organs), cases=(case,))
     found = plan(manifest, manifest.cases, budget_s=PLANNED_S, on_gpu=False)
-    return _packaged(folder, scan, replace(found.experiment, manifest="manifest.json"))
+    return _packaged(folder, scan, replace(found.experiment, manifest="manifest.json"), body_box=True)
 
 
 def _packaged(folder: Path, scan: MadeScan, experiment: Experiment, *, body_box: bool = False) -> Path:
@@ -181,7 +198,9 @@ def _teach(network: OriginalUNet, scan: MadeScan, settings: Preprocessing) -> li
     stream, truth = SliceStream(scan.volume, grid, settings), labels_to_slices(scan.labels, grid, table)
     centre = network.design.in_channels // 2
     seen = stream[grid.slices // 2][centre]
-    body = np.median(seen[(truth[grid.slices // 2] == 0) & (seen > seen.min() + 1e-3)])
+    outside = seen[truth[grid.slices // 2] == 0]
+    above_air = outside[outside > seen.min() + 1e-3]  # none where the body lies below the window, as air does
+    body = np.median(above_air if above_air.size else outside)
     organs = [_seen(stream, truth, organ, centre) for organ in range(1, scan.organs + 1)]
     grey = torch.tensor([body, *organs], dtype=torch.float32) + LIFT
     with torch.no_grad():
