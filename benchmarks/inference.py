@@ -195,7 +195,7 @@ def facts(who: str, measured: dict[str, Measured], slices: int, words: list[str]
             "computed_by": f"{runtime} {precision}",
             "network_share": segment_s / found["median_s"],
         }
-        if "box" not in who:
+        if "box" not in who and "planned" not in who:  # whose tiles are all of a whole slice
             tile = subprocess.run(
                 [sys.executable, "-c", ONE_TILE, words[4], str(SIDE), runtime, precision],
                 check=True,
