@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ..inference.prediction import Prediction, StructureVolume, slowest_axis
+from ..data.census import slowest_axis
+from ..inference.prediction import Prediction, StructureVolume
 from ..io.volume import Volume
 from ..report.screen import letter_of
 from .pieces import count_pieces

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -23,10 +24,7 @@ def source_planes(prediction: Prediction) -> np.ndarray:
     numbers = list(source.shown_in) or list(range(len(turned)))
     kind = np.uint8 if len(table.structures) < 255 else np.uint16
     if table.overlapping:
-        planes = np.empty((len(numbers), *turned.shape[1:]), dtype=kind)
-        for plane, number in zip(planes, numbers, strict=True):
-            np.greater(turned[number], 0, out=plane, casting="unsafe")
-        return planes
+        return _by_plane(turned, numbers, kind, lambda plane, out: np.greater(plane, 0, out=out, casting="unsafe"))
     positions = np.full(256, len(table.structures) + 1, dtype=kind)
     positions[table.background] = 0
     for position, value in enumerate(table.values):
@@ -35,11 +33,18 @@ def source_planes(prediction: Prediction) -> np.ndarray:
     if as_they_are and numbers == list(range(len(turned))) and turned.flags.c_contiguous and turned.dtype == kind:
         planes = turned
     else:
-        planes = np.empty((len(numbers), *turned.shape[1:]), dtype=kind)
-        for plane, number in zip(planes, numbers, strict=True):
-            np.take(positions, turned[number], out=plane)
+        planes = _by_plane(turned, numbers, kind, lambda plane, out: np.take(positions, plane, out=out))
     if planes.max(initial=0) > len(table.structures):
         raise ValueError("the labels hold values that the table does not name")
+    return planes
+
+
+def _by_plane(
+    turned: np.ndarray, numbers: Sequence[int], kind: type[np.generic], write: Callable[[np.ndarray, np.ndarray], object]
+) -> np.ndarray:
+    planes = np.empty((len(numbers), *turned.shape[1:]), dtype=kind)
+    for plane, number in zip(planes, numbers, strict=True):
+        write(turned[number], plane)
     return planes
 
 

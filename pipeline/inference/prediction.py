@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..data.census import value_counts
 from ..errors import Notice
 from ..io.volume import Volume
 from ..labels import LabelTable, Structure
@@ -73,19 +74,12 @@ def structure_volumes(labels: Volume, table: LabelTable) -> tuple[StructureVolum
     )
 
 
-def slowest_axis(array: np.ndarray) -> int:
-    """Of the first three, the one along which neighbours lie furthest apart in memory: planes across it are read fastest."""
-    return int(np.argmax(np.abs(array.strides[:3])))
-
-
 def _voxels(array: np.ndarray, table: LabelTable) -> list[int]:
     """Of each structure. All structures in one pass, without a second volume of this size."""
     if table.overlapping:
         return [int(np.count_nonzero(array[..., position])) for position in range(len(table.structures))]
-    counts = np.zeros(256, dtype=np.int64)
-    for plane in np.moveaxis(array, slowest_axis(array), 0):
-        counts += np.bincount(plane.reshape(-1), minlength=256)
-    return [int(counts[value]) for value in table.values]
+    counts = value_counts(array)
+    return [counts.get(value, 0) for value in table.values]
 
 
 def _flat_picture(volume: Volume) -> bool:

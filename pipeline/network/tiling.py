@@ -47,9 +47,7 @@ class WholeSlice(nn.Module):
         smallest = smallest_tile(design)
         if tile < smallest:
             raise UserError(f"a tile of {tile} px is smaller than the network allows", next=f"Smallest: {smallest}.")
-        # With zero padding, a tile edge inside the image sees zeros where the whole image sees pixels: such edges get a context
-        # as wide as a pixel can see, rounded up to the stride so that the pooling phase stays.
-        self.context = design.border if design.padding == "valid" else -(-reach(design) // design.stride) * design.stride
+        self.context = _context(design)
 
     def forward(self, image: Tensor, window: Window | None = None) -> Tensor:
         """The scores of the image, or of a window of it: that part of the whole image's, at the window's own cost."""
@@ -178,5 +176,13 @@ def smallest_tile(design: Design) -> int:
     """Input side in pixels below which a tile has no output: 188 for the paper's network."""
     if design.padding == "valid":
         return design.smallest_side
-    context = -(-reach(design) // design.stride) * design.stride
-    return 2 * context + design.stride
+    return 2 * _context(design) + design.stride
+
+
+def _context(design: Design) -> int:
+    """Pixels around what a tile gives, on every side.
+
+    With zero padding, a tile's edge inside the image sees zeros where the whole image sees pixels: such edges get a context as
+    wide as a pixel can see, rounded up to the stride so that the pooling phase stays.
+    """
+    return design.border if design.padding == "valid" else -(-reach(design) // design.stride) * design.stride

@@ -50,22 +50,21 @@ def joined(graph: Graph, x: Rows) -> str:
     """(B, C, H, W) again."""
     between = graph.constant(np.array([COLUMN]))
     pairs = graph.node("Concat", *(graph.node("Unsqueeze", half, between) for half in x), axis=COLUMN)
-    shape = graph.node("Shape", x.even)
-    sides = [graph.node("Gather", shape, graph.constant(np.array([axis])), axis=0) for axis in range(4)]
+    sides = [_side(graph, x.even, axis) for axis in range(4)]
     sides[ROW] = graph.node("Mul", sides[ROW], graph.constant(np.array([2])))
     return graph.node("Reshape", pairs, graph.node("Concat", *sides, axis=0))
 
 
-def convolution(graph: Graph, layer: nn.Conv2d, x: Rows) -> Rows:
-    """The layer's output, H - 2 rows of it without padding and H with one pixel of zeros."""
+def convolution(graph: Graph, layer: nn.Conv2d, x: str | Rows) -> Rows:
+    """The layer's output, H - 2 rows of it without padding and H with one pixel of zeros.
+
+    Args:
+        x: of an even number of rows, whole or split.
+    """
     assert layer.bias is not None
     above, centre, below = (layer.weight.detach().numpy()[:, :, row : row + 1] for row in range(3))
     padding = int(layer.padding[0])
-    if padding:
-        first, second, third, fourth = _shifted(graph, x.odd, down=True), x.even, x.odd, _shifted(graph, x.even, down=False)
-    else:
-        first, third = _rows(graph, x.even, 0, -1), _rows(graph, x.even, 1, TO_THE_END)
-        second, fourth = _rows(graph, x.odd, 0, -1), _rows(graph, x.odd, 1, TO_THE_END)
+    first, second, third, fourth = _four_rows(graph, x, padding)
     products = [
         graph.node(
             "Conv", graph.node(kind, one, other), graph.constant(weight), *bias, kernel_shape=[1, 3], pads=[0, padding] * 2
@@ -95,6 +94,40 @@ def cropped(graph: Graph, x: Rows, crop: int) -> Rows:
     first, last = (graph.constant(np.array([sign * crop // 2, sign * crop])) for sign in (1, -1))
     axes = graph.constant(np.array([ROW, COLUMN]))
     return Rows(*(graph.node("Slice", half, first, last, axes) for half in x))
+
+
+def evened(graph: Graph, x: str) -> tuple[str, str]:
+    """With a row of zeros more where their number is odd.
+
+    Returns: that, and how many rows there were: int64 of shape (1,).
+    """
+    rows = _side(graph, x, ROW)
+    more = graph.node("Mod", rows, graph.constant(np.array([2])))
+    before, behind = (graph.constant(np.zeros(count, dtype=np.int64)) for count in (4 + ROW, 3 - ROW))
+    pads = graph.node("Concat", before, more, behind, axis=0)
+    return graph.node("Pad", x, pads), rows
+
+
+def first_rows(graph: Graph, x: str, rows: str) -> str:
+    """As many as that."""
+    return graph.node("Slice", x, graph.constant(np.array([0])), rows, graph.constant(np.array([ROW])))
+
+
+def _four_rows(graph: Graph, x: str | Rows, padding: int) -> tuple[str, str, str, str]:
+    """Of each pair of rows that come out, the four that go in: (B, C, pairs, W) each."""
+    if padding:
+        even, odd = x if isinstance(x, Rows) else split(graph, x)
+        return _shifted(graph, odd, down=True), even, odd, _shifted(graph, even, down=False)
+    if isinstance(x, str):
+        ends = (-2, -2, TO_THE_END, TO_THE_END)
+        first, second, third, fourth = (_rows(graph, x, row, end, step=2) for row, end in enumerate(ends))
+    else:
+        (first, third), (second, fourth) = ((_rows(graph, half, 0, -1), _rows(graph, half, 1, TO_THE_END)) for half in x)
+    return first, second, third, fourth
+
+
+def _side(graph: Graph, x: str, axis: int) -> str:
+    return graph.node("Gather", graph.node("Shape", x), graph.constant(np.array([axis])), axis=0)
 
 
 def _rows(graph: Graph, x: str, first: int, last: int, *, step: int = 1) -> str:
