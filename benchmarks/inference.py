@@ -75,7 +75,7 @@ def main() -> int:
         commands = prepared(folder, options)
         for who, words in commands.items():
             if who.startswith("unet"):
-                run(words, folder / "out")  # chooses and converts, once for each bundle and machine
+                run([*words, "--dry-run"], folder / "out")  # chooses and converts, once for each bundle and machine
         measured = {who: Measured() for who in commands}
         for _ in range(options.runs):
             for who, words in commands.items():
