@@ -92,6 +92,19 @@ def test_with_fewer_products_the_answer_is_the_same(padding, width, depth):
                 assert answers_differ_by(other(image), net(image)) < 1e-4
 
 
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_with_fewer_products_tiles_and_windows_have_the_whole_images_scores(padding):
+    """To the last bit, or a mask in bfloat16 would depend on the tile; also from odd multiples of the stride on."""
+    net = network(width=64, depth=2, padding=padding)
+    other = openvino_runtime.start(net, "fp32", CPU, lambda: onnx_model(net, fewer_products=True))
+    image = torch.randn(1, 3, 150, 90)
+    with torch.inference_mode():
+        whole = WholeSlice(other)(image)
+        for tile in (76, 100, 124):
+            assert torch.equal(WholeSlice(other, tile=tile)(image), whole)
+        assert torch.equal(WholeSlice(other)(image, ((20, 132), (12, 80))), whole[..., 20:132, 12:80])
+
+
 def attributes_of(graph: bytes) -> list[Any]:
     return [attribute for node in onnx.load_from_string(graph).graph.node for attribute in node.attribute]
 

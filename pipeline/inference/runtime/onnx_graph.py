@@ -53,7 +53,7 @@ def onnx_model(network: OriginalUNet, ranges: Ranges | None = None, *, fewer_pro
             x = graph.stepped(x, decoders[len(encoders) - len(skips) - 1][0])
         skips.append(x)
         x = graph.max_pooled(x)
-    x = graph.bottleneck(bottleneck, graph.whole(x), fewer_products)
+    x = graph.two_convolutions(bottleneck, x)  # here, rows may be odd in number, and begin with any: see `winograd.py`
     for up, block, crop in zip(plain.up_convolutions, decoders, crops, strict=True):
         raised = graph.convolution("ConvTranspose", up, graph.whole(x), strides=[2, 2])  # type: ignore[arg-type]
         x = graph.beside(graph.cropped(skips.pop(), crop), graph.stepped(raised, block[0]))
@@ -95,17 +95,6 @@ class _Graph:
                 padding = int(layer.padding[0])
                 x = self.node("Relu", self.convolution("Conv", layer, self.whole(x), pads=[padding] * 4))
         return x
-
-    def bottleneck(self, block: nn.Module, x: str, fewer_products: bool) -> str:
-        """The rows of the deepest level may be odd in number: without padding, one more changes none of the others."""
-        from torch import nn
-
-        padded = any(isinstance(layer, nn.Conv2d) and layer.padding[0] for layer in block.children())
-        if not fewer_products or padded:
-            return self.whole(self.two_convolutions(block, x))
-        evened, rows = winograd.evened(self, x)
-        found = self.whole(self.two_convolutions(block, evened, fewer_products))
-        return winograd.first_rows(self, found, self.node("Sub", rows, self.constant(np.array([4]))))
 
     def whole(self, x: str | Rows) -> str:
         return winograd.joined(self, x) if isinstance(x, Rows) else x

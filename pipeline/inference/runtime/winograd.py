@@ -2,7 +2,8 @@
 1x3 instead of six. Exact up to rounding: sums and differences of rows take the place of products.
 
 Between such convolutions an image stays split into its even and its odd rows, so that taking the four rows apart and laying
-the two together are plain additions of whole tensors.
+the two together are plain additions of whole tensors. Even and odd rows are rounded differently: which are even must not depend
+on where a tile begins. Tiles begin at multiples of the pooling stride, so that this holds at all levels but the deepest.
 
 Source: Winograd's minimal filter F(2, 3), as Lavin and Gray (arXiv:1509.09308, section 4.1) use it; here along the rows alone.
 """
@@ -94,23 +95,6 @@ def cropped(graph: Graph, x: Rows, crop: int) -> Rows:
     first, last = (graph.constant(np.array([sign * crop // 2, sign * crop])) for sign in (1, -1))
     axes = graph.constant(np.array([ROW, COLUMN]))
     return Rows(*(graph.node("Slice", half, first, last, axes) for half in x))
-
-
-def evened(graph: Graph, x: str) -> tuple[str, str]:
-    """With a row of zeros more where their number is odd.
-
-    Returns: that, and how many rows there were: int64 of shape (1,).
-    """
-    rows = _side(graph, x, ROW)
-    more = graph.node("Mod", rows, graph.constant(np.array([2])))
-    before, behind = (graph.constant(np.zeros(count, dtype=np.int64)) for count in (4 + ROW, 3 - ROW))
-    pads = graph.node("Concat", before, more, behind, axis=0)
-    return graph.node("Pad", x, pads), rows
-
-
-def first_rows(graph: Graph, x: str, rows: str) -> str:
-    """As many as that."""
-    return graph.node("Slice", x, graph.constant(np.array([0])), rows, graph.constant(np.array([ROW])))
 
 
 def _four_rows(graph: Graph, x: str | Rows, padding: int) -> tuple[str, str, str, str]:
