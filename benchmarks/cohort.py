@@ -95,7 +95,7 @@ def killed(words: list[str], place: Path, reference: Path, seconds: float, optio
     start_s = timed([*words, "-o", str(reference)])  # with nothing to do but look
     while True:
         process = started([*words, "-o", str(out), "--workers", str(1 + kills % 2)])
-        share = 2 * seconds / options.kills
+        share = 1.4 * seconds / options.kills  # less than 2, so that the kills are over before the series are
         try:
             code = process.wait(start_s + moments.uniform(0, share) if kills < options.kills else MOST_S)
         except subprocess.TimeoutExpired:

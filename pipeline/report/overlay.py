@@ -162,9 +162,10 @@ def _legend(table: LabelTable, view: View) -> list[Mark]:
 
 
 def _occurs(labels: np.ndarray, table: LabelTable, number: int) -> bool:
+    planes = np.moveaxis(labels, 2, 0)  # one by one, as in `slices_with`
     if labels.ndim == 4:
-        return bool((labels[..., number] != 0).any())
-    return bool((labels == table.structures[number].value).any())
+        return any(bool((plane[..., number] != 0).any()) for plane in planes)
+    return any(bool((plane == table.structures[number].value).any()) for plane in planes)
 
 
 def _masks(labels: np.ndarray, table: LabelTable) -> Iterator[tuple[int, np.ndarray]]:

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from pipeline.errors import UserError
 from pipeline.io.nifti import read_nifti, write_nifti
 from pipeline.io.volume import Volume
+from pipeline.process import Peak, resident_bytes
 
 RAS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
 ALL_48 = ["".join(order) for letters in product("RL", "AP", "SI") for order in permutations(letters)]
@@ -139,6 +140,14 @@ def test_a_failing_check_keeps_the_old_file_and_leaves_no_other(tmp_path: Path, 
         write_nifti(phantom("LPS"), tmp_path / "a.nii.gz")
     assert [p.name for p in tmp_path.iterdir()] == ["a.nii.gz"]
     assert (tmp_path / "a.nii.gz").read_bytes() == before
+
+
+def test_a_large_mask_is_read_back_without_holding_it_twice(tmp_path: Path) -> None:
+    mask = np.zeros((1600, 512, 512), dtype=np.uint8).T
+    mask[100:120] = 1
+    before, peak = resident_bytes(), Peak()
+    write_nifti(Volume(array=mask, affine=np.diag([-1.0, -1, 3, 1])), tmp_path / "a.nii.gz")
+    assert peak.bytes() - before < 1.8 * mask.nbytes  # itself, which is not resident before it is read, and less than once more
 
 
 def test_another_ending_is_refused(tmp_path: Path) -> None:

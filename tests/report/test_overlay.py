@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.io.volume import Source, Volume
 from pipeline.labels import LabelTable, label_table
+from pipeline.process import Peak, resident_bytes
 from pipeline.report import overlay as overlay_module
 from pipeline.report.overlay import mosaic, slice_picture
 from pipeline.report.screen import letter_of, scale_bar, window_of
@@ -182,6 +183,14 @@ def test_sheet_names_what_is_there_and_what_is_not() -> None:
         ("reference (dashed)", (255, 255, 255)),
         ("not found: lesion", None),
     ]
+
+
+def test_a_large_scan_is_drawn_without_a_second_volume() -> None:
+    labels = np.full((800, 512, 512), 1, dtype=np.uint8).T  # lesion is nowhere: all of it is looked through
+    image = Volume(array=labels, affine=np.diag([-1.0, -1, 3, 1]), modality="CT")
+    before, peak = resident_bytes(), Peak()
+    mosaic(image, image, TABLE)
+    assert peak.bytes() - before < 0.5 * labels.nbytes
 
 
 def test_labels_of_another_shape_are_refused() -> None:
