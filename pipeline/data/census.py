@@ -14,8 +14,8 @@ def value_counts(mask: np.ndarray) -> dict[float, int]:
     """
     if mask.dtype.kind == "b":
         mask = mask.view(np.uint8)
-    if mask.dtype.kind in "iu" and mask.size and mask.min() >= 0 and mask.max() <= np.iinfo(np.uint16).max:
-        counts = np.zeros(int(mask.max()) + 1, dtype=np.int64)
+    if mask.dtype.kind in "iu" and mask.size and mask.min() >= 0 and (most := int(mask.max())) <= np.iinfo(np.uint16).max:
+        counts = np.zeros(most + 1, dtype=np.int64)
         for plane in np.moveaxis(mask, slowest_axis(mask), 0):  # one by one: bincount takes 8 bytes a voxel
             counts += np.bincount(plane.reshape(-1).astype(np.intp), minlength=len(counts))
         return {float(value): int(counts[value]) for value in np.flatnonzero(counts)}

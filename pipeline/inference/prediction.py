@@ -75,7 +75,7 @@ def structure_volumes(labels: Volume, table: LabelTable) -> tuple[StructureVolum
 
 
 def _voxels(array: np.ndarray, table: LabelTable) -> list[int]:
-    """Of each structure. All structures in one pass, without a second volume of this size."""
+    """Of each structure, without a second volume of this size."""
     if table.overlapping:
         return [int(np.count_nonzero(array[..., position])) for position in range(len(table.structures))]
     counts = value_counts(array)

@@ -162,17 +162,20 @@ def _legend(table: LabelTable, view: View) -> list[Mark]:
 
 
 def _occurs(labels: np.ndarray, table: LabelTable, number: int) -> bool:
-    planes = np.moveaxis(labels, 2, 0)  # one by one, as in `slices_with`
-    if labels.ndim == 4:
-        return any(bool((plane[..., number] != 0).any()) for plane in planes)
-    return any(bool((plane == table.structures[number].value).any()) for plane in planes)
+    """Slice by slice, as in `slices_with`."""
+    return any(bool(_mask(plane, table, number).any()) for plane in np.moveaxis(labels, 2, 0))
 
 
 def _masks(labels: np.ndarray, table: LabelTable) -> Iterator[tuple[int, np.ndarray]]:
-    for number, structure in enumerate(table.structures):
-        mask = labels[..., number] != 0 if labels.ndim == 3 else labels == structure.value
+    for number in range(len(table.structures)):
+        mask = _mask(labels, table, number)
         if mask.any():
             yield number, mask
+
+
+def _mask(labels: np.ndarray, table: LabelTable, number: int) -> np.ndarray:
+    """Of one structure in one slice."""
+    return np.asarray(labels[..., number] != 0 if labels.ndim == 3 else labels == table.structures[number].value)
 
 
 def _outline(

@@ -99,9 +99,6 @@ class _Graph:
     def whole(self, x: str | Rows) -> str:
         return winograd.joined(self, x) if isinstance(x, Rows) else x
 
-    def split(self, x: str | Rows) -> Rows:
-        return x if isinstance(x, Rows) else winograd.split(self, x)
-
     def max_pooled(self, x: str | Rows) -> str:
         if isinstance(x, Rows):
             return winograd.max_pooled(self, x)
@@ -110,7 +107,8 @@ class _Graph:
     def beside(self, skip: str | Rows, raised: str) -> str | Rows:
         """Joined along the channels."""
         if isinstance(skip, Rows):
-            return Rows(*(self.node("Concat", *halves, axis=1) for halves in zip(skip, self.split(raised), strict=True)))
+            halves = zip(skip, winograd.split(self, raised), strict=True)
+            return Rows(*(self.node("Concat", *both, axis=1) for both in halves))
         return self.node("Concat", skip, raised, axis=1)
 
     def convolution(self, kind: str, layer: nn.Conv2d | nn.ConvTranspose2d, x: str, output: str = "", **attributes: Any) -> str:
