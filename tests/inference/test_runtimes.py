@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from pipeline.inference.runtime import onnx_runtime, openvino_runtime
 from pipeline.inference.runtime.catalogue import RUNTIMES, started
 from pipeline.inference.runtime.choose import SMALL_FLOPS, TOLERANCE, Choice, choose
 from pipeline.inference.runtime.converted import Converted
+from pipeline.inference.runtime.cuda_graph import Recorded
 from pipeline.inference.runtime.onnx_graph import onnx_model
+from pipeline.inference.runtime.torch_runtime import HalfPrecision
 from pipeline.io.volume import Volume
 from pipeline.network.ensemble import Ensemble
 from pipeline.network.folded import folded
@@ -321,3 +324,19 @@ print(len(seen))
     environment = {**os.environ, "UNET_CACHE": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_a_recording_answers_as_its_network_whatever_the_size_and_however_many_ask():
+    cuda = torch.device("cuda")
+    plain = network(width=8).to(cuda)
+    recorded = started("torch", "bf16", plain, cuda, Converted("0" * 64))
+    assert isinstance(recorded, Recorded)
+    sides = [plain.design.smallest_side + more for more in (0, 16, 32, 0, 16, 0)]
+    images = [torch.randn(1, 3, side, side, device=cuda) for side in sides for _ in range(3)]
+    with torch.inference_mode():
+        expected = [HalfPrecision(plain, cuda)(image) for image in images]
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(recorded, images))
+    for answer, right in zip(answers, expected, strict=True):
+        assert torch.equal(answer, right)

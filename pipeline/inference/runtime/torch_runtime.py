@@ -1,4 +1,4 @@
-"""The network by torch itself: channels last, and in bfloat16 where that is wanted."""
+"""The network by torch itself: channels last, and in bfloat16 where that is wanted, on CUDA as a recording."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from torch import Tensor, nn
 from ...network.folded import folded
 from ...network.precision import Precision
 from ...network.unet import OriginalUNet
+from .cuda_graph import Recorded
 
 
 def start(network: OriginalUNet, precision: Precision, device: torch.device, graph: Callable[[], bytes]) -> nn.Module:
     """Single precision is the network as it was trained: what all others are measured against."""
     if precision == "fp32":
         return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-    return HalfPrecision(network, device)
+    half = HalfPrecision(network, device)
+    return Recorded(half) if device.type == "cuda" else half
 
 
 class HalfPrecision(nn.Module):
