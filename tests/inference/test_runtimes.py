@@ -24,7 +24,7 @@ from pipeline.inference.predictor import Predictor
 from pipeline.inference.runtime import onnx_runtime, openvino_runtime
 from pipeline.inference.runtime.catalogue import RUNTIMES, started
 from pipeline.inference.runtime.choose import SMALL_FLOPS, TOLERANCE, Choice, choose
-from pipeline.inference.runtime.converted import Converted
+from pipeline.inference.runtime.converted import GRAPH_FORMAT, Converted
 from pipeline.inference.runtime.cuda_graph import Recorded
 from pipeline.inference.runtime.onnx_graph import onnx_model
 from pipeline.inference.runtime.torch_runtime import HalfPrecision
@@ -256,7 +256,7 @@ def test_a_runtime_that_does_not_run_is_refused_with_its_own_words(name, cache):
     cache.mkdir()
     graph = b"no graph"
     for kind in ("", "-winograd"):
-        (cache / f"{'a' * 32}-0{kind}-v1-{hashlib.sha256(graph).hexdigest()}.onnx").write_bytes(graph)
+        (cache / f"{'a' * 32}-0{kind}-v{GRAPH_FORMAT}-{hashlib.sha256(graph).hexdigest()}.onnx").write_bytes(graph)
     with pytest.raises(
         UserError, match=rf"on this machine, {name} cannot compute the network \(.{{10,}}\)\. Use --runtime torch"
     ):
@@ -308,7 +308,7 @@ def test_signals_do_no_harm_after_openvino_was_dropped_by_another_thread(tmp_pat
     program = """
 import signal, threading, torch
 from pipeline.inference.runtime.catalogue import started
-from pipeline.inference.runtime.converted import Converted
+from pipeline.inference.runtime.converted import GRAPH_FORMAT, Converted
 from pipeline.network.unet import OriginalUNet
 network = OriginalUNet(in_channels=1, out_channels=2, width=4, depth=1).eval()
 kept = [started("openvino", "fp32", network, torch.device("cpu"), Converted("a" * 64))]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 ROW, COLUMN = 2, 3  # axes of (B, C, H, W)
+CHANNELS_LAST, CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # orders of axes
 TO_THE_END = 2**62
 # Below, additions and copies take longer than the products that are saved: seen on a Zen 4 with OpenVINO, fp32 and bf16.
 LEAST_IN, LEAST_OUT = 64, 128  # channels
@@ -48,12 +49,15 @@ def split(graph: Graph, x: str) -> Rows:
 
 
 def joined(graph: Graph, x: Rows) -> str:
-    """(B, C, H, W) again."""
-    between = graph.constant(np.array([COLUMN]))
-    pairs = graph.node("Concat", *(graph.node("Unsqueeze", half, between) for half in x), axis=COLUMN)
-    sides = [_side(graph, x.even, axis) for axis in range(4)]
-    sides[ROW] = graph.node("Mul", sides[ROW], graph.constant(np.array([2])))
-    return graph.node("Reshape", pairs, graph.node("Concat", *sides, axis=0))
+    """(B, C, H, W) again.
+
+    Row beside row, and channels last, as runtimes keep images: laying the rows one below the other then moves nothing.
+    """
+    beside = graph.node("Transpose", graph.node("Concat", *x, axis=COLUMN), perm=CHANNELS_LAST)
+    sides = [_side(graph, x.even, axis) for axis in CHANNELS_LAST]
+    sides[1] = graph.node("Mul", sides[1], graph.constant(np.array([2])))
+    whole = graph.node("Reshape", beside, graph.node("Concat", *sides, axis=0))
+    return graph.node("Transpose", whole, perm=CHANNELS_FIRST)
 
 
 def convolution(graph: Graph, layer: nn.Conv2d, x: str | Rows) -> Rows:
@@ -65,17 +69,11 @@ def convolution(graph: Graph, layer: nn.Conv2d, x: str | Rows) -> Rows:
     assert layer.bias is not None
     above, centre, below = (layer.weight.detach().numpy()[:, :, row : row + 1] for row in range(3))
     padding = int(layer.padding[0])
-    first, second, third, fourth = _four_rows(graph, x, padding)
+    bias = graph.constant(layer.bias.detach().numpy())
+    weights = (above, (above + centre + below) / 2, (above - centre + below) / 2, below)
     products = [
-        graph.node(
-            "Conv", graph.node(kind, one, other), graph.constant(weight), *bias, kernel_shape=[1, 3], pads=[0, padding] * 2
-        )
-        for kind, one, other, weight, bias in (
-            ("Sub", first, third, above, []),
-            ("Add", second, third, (above + centre + below) / 2, [graph.constant(layer.bias.detach().numpy())]),
-            ("Sub", third, second, (above - centre + below) / 2, []),
-            ("Sub", second, fourth, below, []),
-        )
+        graph.node("Conv", rows, graph.constant(weight), *offset, kernel_shape=[1, 3], pads=[0, padding] * 2)
+        for rows, weight, offset in zip(_sums(graph, x, layer), weights, ([], [bias], [], []), strict=True)
     ]
     even = graph.node("Add", graph.node("Add", products[0], products[1]), products[2])
     odd = graph.node("Sub", graph.node("Sub", products[1], products[2]), products[3])
@@ -97,17 +95,24 @@ def cropped(graph: Graph, x: Rows, crop: int) -> Rows:
     return Rows(*(graph.node("Slice", half, first, last, axes) for half in x))
 
 
-def _four_rows(graph: Graph, x: str | Rows, padding: int) -> tuple[str, str, str, str]:
-    """Of each pair of rows that come out, the four that go in: (B, C, pairs, W) each."""
-    if padding:
-        even, odd = x if isinstance(x, Rows) else split(graph, x)
-        return _shifted(graph, odd, down=True), even, odd, _shifted(graph, even, down=False)
-    if isinstance(x, str):
-        ends = (-2, -2, TO_THE_END, TO_THE_END)
-        first, second, third, fourth = (_rows(graph, x, row, end, step=2) for row, end in enumerate(ends))
+def _sums(graph: Graph, x: str | Rows, layer: nn.Conv2d) -> tuple[str, str, str, str]:
+    """Of each pair of rows that come out, sums of the four that go in, (B, C, pairs, W) each: the first less the third, the
+    second and the third, the third less the second, and the second less the fourth."""
+    even, odd = x if isinstance(x, Rows) else split(graph, x)
+    if layer.padding[0]:  # the first of the four is odd, and a row of zeros lies at each end
+        second, third = even, odd
+        first_less, second_less = _less_next(graph, odd, layer, before=1), _less_next(graph, even, layer, behind=1)
     else:
-        (first, third), (second, fourth) = ((_rows(graph, half, 0, -1), _rows(graph, half, 1, TO_THE_END)) for half in x)
-    return first, second, third, fourth
+        second, third = _rows(graph, odd, 0, -1), _rows(graph, even, 1, TO_THE_END)
+        first_less, second_less = _less_next(graph, even, layer), _less_next(graph, odd, layer)
+    return first_less, graph.node("Add", second, third), graph.node("Sub", third, second), second_less
+
+
+def _less_next(graph: Graph, x: str, layer: nn.Conv2d, *, before: int = 0, behind: int = 0) -> str:
+    """Each row less the next, with rows of zeros at the ends: one pass over memory, where slices and a difference are three."""
+    weight = np.tile(np.array([1, -1], dtype=np.float32)[:, np.newaxis], (layer.in_channels, 1, 1, 1))
+    pads = [before, 0, behind, 0]
+    return graph.node("Conv", x, graph.constant(weight), kernel_shape=[2, 1], pads=pads, group=layer.in_channels)
 
 
 def _side(graph: Graph, x: str, axis: int) -> str:
@@ -116,11 +121,3 @@ def _side(graph: Graph, x: str, axis: int) -> str:
 
 def _rows(graph: Graph, x: str, first: int, last: int, *, step: int = 1) -> str:
     return graph.node("Slice", x, *(graph.constant(np.array([value])) for value in (first, last, ROW, step)))
-
-
-def _shifted(graph: Graph, x: str, *, down: bool) -> str:
-    """All rows moved by one, with a row of zeros at the free end."""
-    kept = _rows(graph, x, 0, -1) if down else _rows(graph, x, 1, TO_THE_END)
-    pads = np.zeros(8, dtype=np.int64)  # before each of the four axes, then behind
-    pads[ROW if down else 4 + ROW] = 1
-    return graph.node("Pad", kept, graph.constant(pads))
