@@ -55,7 +55,8 @@ def run_cohort(
     if whole:
         forget_unlisted(job.out, {unit.id for unit in units})
     outcomes = Outcomes(total=len(units))
-    tasks = [task_of(job, unit) for unit in units if finished(job, unit) is None]
+    # a claim on what is done was left by a process that was killed before it could remove it: so does the next to claim it
+    tasks = [task_of(job, unit) for unit in units if finished(job, unit) is None or job.claim(unit).exists()]
     outcomes.before = len(units) - len(tasks)
     tasks.sort(key=lambda task: task.tried)  # what has failed, or has killed a process, comes last
     try:

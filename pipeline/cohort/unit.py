@@ -63,7 +63,7 @@ def run_task(job: Job, task: Task, load: Callable[[], Predictor]) -> Record | No
             return None
         done, before = finished(job, unit), _read(job, unit)
         if done is not None:
-            return done
+            return _settled(job, unit, done)
         if before is not None and before.state == "failed" and before.attempts > task.tried:
             return before  # by another process, since this call began
         predictor = None if unit.fault else load()
@@ -71,10 +71,15 @@ def run_task(job: Job, task: Task, load: Callable[[], Predictor]) -> Record | No
         write_record(job.out, begun)
         record = _attempt(job, unit, begun, predictor)
         write_record(job.out, record)
-        forget_others(job.out, record)
-        if unit.formerly:
-            forget(job.out, unit.formerly)
-        return record
+        return _settled(job, unit, record)
+
+
+def _settled(job: Job, unit: Unit, record: Record) -> Record:
+    """The record, which is now the only one of this series."""
+    forget_others(job.out, record)
+    if unit.formerly:
+        forget(job.out, unit.formerly)
+    return record
 
 
 def record_killed(job: Job, task: Task, reason: str = KILLED) -> Record | None:

@@ -86,6 +86,18 @@ def test_killed_at_random_every_series_is_done_once_and_equal(
     assert killed_at[0] < MANY
 
 
+def test_a_claim_left_on_what_is_done_is_removed(series: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """By a process that was killed when it had recorded the series, and not yet given it back."""
+    words = ["cohort", str(bundle.path), str(series), "-o", str(tmp_path), "--no-seg"]
+    assert main(words) == 0
+    before = {path: path.stat().st_ino for path in tmp_path.glob("[!.]*/mask.nii.gz")}
+    (tmp_path / ".units" / f"{records_of(tmp_path)[0]['unit']}.lock").touch()
+    assert not is_settled(tmp_path)
+    assert main(words) == 0
+    assert is_settled(tmp_path)
+    assert {path: path.stat().st_ino for path in before} == before
+
+
 def test_two_calls_at_once_share_the_series(series: Path, bundle: Bundle, unbroken: dict[str, bytes], tmp_path: Path) -> None:
     both = [started(bundle.path, series, "-o", tmp_path, "--no-seg") for _ in range(2)]
     said = [process.communicate(timeout=WAIT_S) for process in both]
