@@ -55,7 +55,7 @@ def run_cohort(
     if whole:
         forget_unlisted(job.out, {unit.id for unit in units})
     outcomes = Outcomes(total=len(units))
-    # a claim on what is done was left by a process that was killed before it could remove it: so does the next to claim it
+    # what is done and still claimed is claimed once more: a process that was killed right after it left its claim there
     tasks = [task_of(job, unit) for unit in units if finished(job, unit) is None or job.claim(unit).exists()]
     outcomes.before = len(units) - len(tasks)
     tasks.sort(key=lambda task: task.tried)  # what has failed, or has killed a process, comes last

@@ -89,7 +89,7 @@ def record_killed(job: Job, task: Task, reason: str = KILLED) -> Record | None:
             return None
         before = _read(job, task.unit)
         if before is not None and before.state == "done":
-            return before
+            return _settled(job, task.unit, before)
         _sweep(job, task.unit)
         tried = task.tried + 1 if before is None else max(before.attempts, task.tried + 1)
         record = replace(_begun(job, task.unit, tried), state="failed", reason=reason)

@@ -153,7 +153,7 @@ def test_all_but_the_first_and_the_last_convolution_are_computed_in_eight_bits()
     image = torch.randn(1, 3, 64, 64)
     other = eight_bits(net, [image])
     other(image)
-    (request,) = other.run._requests.values()
+    (request,) = other.run._requests._kept.values()
     precisions: dict[str, list[str]] = {}
     for node in request.get_compiled_model().get_runtime_model().get_ordered_ops():
         facts = node.get_rt_info()
@@ -308,7 +308,7 @@ def test_signals_do_no_harm_after_openvino_was_dropped_by_another_thread(tmp_pat
     program = """
 import signal, threading, torch
 from pipeline.inference.runtime.catalogue import started
-from pipeline.inference.runtime.converted import GRAPH_FORMAT, Converted
+from pipeline.inference.runtime.converted import Converted
 from pipeline.network.unet import OriginalUNet
 network = OriginalUNet(in_channels=1, out_channels=2, width=4, depth=1).eval()
 kept = [started("openvino", "fp32", network, torch.device("cpu"), Converted("a" * 64))]

@@ -3,7 +3,6 @@ by one."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from threading import Lock
 from typing import NamedTuple
 
@@ -11,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ...network.tiling import SizedNetwork
+from .few_sizes import FewSizes
 
-SHAPES_KEPT = 2  # each holds memory for all that the network computes on the way
 WARM_UPS = 3  # libraries choose and set up their kernels meanwhile, which must not be recorded
 
 
 class Recording(NamedTuple):
-    """A recorded computation: it reads `image` and leaves `scores`, always in the same memory."""
+    """A recorded computation: it reads `image` and leaves `scores`, and what comes between, always in the same memory."""
 
     graph: torch.cuda.CUDAGraph
     image: Tensor
@@ -36,19 +35,13 @@ class Recorded(nn.Module):
         super().__init__()
         self.design, self.output = network.design, network.output
         self._network = network
-        self._recordings: OrderedDict[tuple[int, ...], Recording] = OrderedDict()
+        self._recordings: FewSizes[Recording] = FewSizes()
         self._one = Lock()
 
     @torch.inference_mode()
     def forward(self, image: Tensor) -> Tensor:
-        shape = tuple(image.shape)
         with self._one:
-            if shape not in self._recordings:
-                while len(self._recordings) >= SHAPES_KEPT:
-                    self._recordings.popitem(last=False)
-                self._recordings[shape] = self._recorded(image)
-            self._recordings.move_to_end(shape)
-            recording = self._recordings[shape]
+            recording = self._recordings.of(tuple(image.shape), lambda: self._recorded(image))
             recording.image.copy_(image)
             recording.graph.replay()
             return recording.scores.clone()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -13,15 +12,15 @@ import torch
 from ...cores import usable_cores
 from ...network.precision import Precision
 from ...network.unet import OriginalUNet
+from .few_sizes import FewSizes
 from .graph_network import GraphNetwork
 from .onnx_graph import INPUT
 
-SHAPES_KEPT = 2  # compiled for fixed sizes, which is faster; each holds its own copy of the weights
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what the graph does not put into eight bits
 
 
 class Compiled:
-    """A graph, compiled for each size of image when that first comes."""
+    """A graph, compiled for each size of image when that first comes: faster than for all; each holds a copy of the weights."""
 
     def __init__(self, graph: bytes, precision: Precision) -> None:
         self._model = _core().read_model(graph)
@@ -30,20 +29,16 @@ class Compiled:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": usable_cores(),
         }
-        self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._requests: FewSizes[Any] = FewSizes()
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        found = self._request(image.shape).infer({0: image}, share_inputs=True)
+        request = self._requests.of(image.shape, lambda: self._compiled(image.shape))
+        found = request.infer({0: image}, share_inputs=True)
         return np.array(found[0])
 
-    def _request(self, shape: tuple[int, ...]) -> Any:
-        if shape not in self._requests:
-            while len(self._requests) >= SHAPES_KEPT:
-                self._requests.popitem(last=False)
-            self._model.reshape({INPUT: list(shape)})
-            self._requests[shape] = _core().compile_model(self._model, "CPU", self._settings).create_infer_request()
-        self._requests.move_to_end(shape)
-        return self._requests[shape]
+    def _compiled(self, shape: tuple[int, ...]) -> Any:
+        self._model.reshape({INPUT: list(shape)})
+        return _core().compile_model(self._model, "CPU", self._settings).create_infer_request()
 
 
 @cache

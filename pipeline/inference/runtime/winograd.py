@@ -55,7 +55,8 @@ def joined(graph: Graph, x: Rows) -> str:
     """
     beside = graph.node("Transpose", graph.node("Concat", *x, axis=COLUMN), perm=CHANNELS_LAST)
     sides = [_side(graph, x.even, axis) for axis in CHANNELS_LAST]
-    sides[1] = graph.node("Mul", sides[1], graph.constant(np.array([2])))
+    row = CHANNELS_LAST.index(ROW)
+    sides[row] = graph.node("Mul", sides[row], graph.constant(np.array([2])))
     whole = graph.node("Reshape", beside, graph.node("Concat", *sides, axis=0))
     return graph.node("Transpose", whole, perm=CHANNELS_FIRST)
 
