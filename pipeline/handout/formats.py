@@ -131,7 +131,8 @@ def load_ahead(formats: Sequence[Format]) -> None:
             with suppress(ImportError):  # said by whoever needs it
                 import_module(package)
 
-    Thread(target=load, daemon=True).start()
+    # Python waits for it at its end: cut off in the midst of loading a library, the process would abort
+    Thread(target=load).start()
 
 
 def _fault(row: Format, image: Volume, table: LabelTable) -> str:
