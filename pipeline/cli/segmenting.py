@@ -25,7 +25,10 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
 def add_computing_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where the network runs")
     parser.add_argument(
-        "--runtime", default="auto", metavar="auto|torch|openvino|onnxruntime", help="what computes the network"
+        "--runtime",
+        default="auto",
+        metavar="auto|torch|openvino|openvino-winograd|onnxruntime",
+        help="what computes the network",
     )
     parser.add_argument(
         "--precision", default="auto", metavar="auto|fp32|bf16|int8", help="bf16 is faster where the CPU has it"

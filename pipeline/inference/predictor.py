@@ -42,7 +42,7 @@ class Predictor:
     Args:
         bundle: from `open_bundle`.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "mps".
-        runtime: "torch", "openvino", "onnxruntime", or "auto": the fastest here that gives torch's answer.
+        runtime: a name of `RUNTIMES`, such as "torch", or "auto": the fastest here that gives torch's answer.
         precision: "fp32", "bf16", "auto": bf16 where the processor has it and it is faster; or "int8", for bundles built so.
         tile: largest input side of the network in pixels: bounds the memory, does not change the mask.
         flips: average over the mirror images that the network was trained on: two or four times the time.

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,10 +97,11 @@ def test_with_fewer_products_the_answer_is_the_same(padding, width, depth):
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
-def test_with_fewer_products_tiles_and_windows_have_the_whole_images_scores(padding):
+@pytest.mark.parametrize("fewer_products", [False, True])
+def test_tiles_and_windows_have_the_whole_images_scores(padding, fewer_products):
     """To the last bit, or a mask in bfloat16 would depend on the tile; also from odd multiples of the stride on."""
     net = network(width=64, depth=2, padding=padding)
-    other = openvino_runtime.start(net, "fp32", CPU, lambda: onnx_model(net, fewer_products=True))
+    other = openvino_runtime.start(net, "fp32", CPU, lambda: onnx_model(net, fewer_products=fewer_products))
     image = torch.randn(1, 3, 150, 90)
     with torch.inference_mode():
         whole = WholeSlice(other)(image)
@@ -237,6 +239,16 @@ def test_the_fastest_that_is_right_is_chosen_once_and_remembered(cache):
     assert choose(net, Converted("a" * 64), device=CPU) == Choice(runtime=slowest[0], precision=slowest[1])
     file.write_text("{")  # a damaged one does not
     assert isinstance(choose(net, Converted("a" * 64), device=CPU), Choice)
+
+
+def test_a_processor_of_the_same_name_with_other_instructions_is_tried_for_itself(cache, tmp_path, monkeypatch):
+    """As virtual machines on one network drive, all named 'Xeon Processor', some without AMX."""
+    info = tmp_path / "cpuinfo"
+    monkeypatch.setattr("pipeline.inference.runtime.choose.CPU_INFO", info)
+    for flags in ("avx512f avx512_bf16 amx_bf16", "avx512f avx512_bf16", "avx512f avx512_bf16"):
+        info.write_text(f"processor: 0\nmodel name: Xeon Processor\ncpu MHz: {time.time()}\nflags: {flags}\n\nprocessor: 1\n")
+        choose(wide(), Converted("a" * 64), device=CPU)
+    assert len(list(cache.glob("choice-*.json"))) == 2
 
 
 def test_a_wrong_answer_is_never_chosen():

@@ -32,10 +32,12 @@ from ...network.unet import OriginalUNet
 from .catalogue import RUNTIMES, check, lacks, started
 from .converted import Converted, cache_folder
 
-CHOICE_FORMAT = 3
+CHOICE_FORMAT = 4
 OUTPUT_PX = 256  # of the image that is tried: the work of a slice without its cost
 SMALL_FLOPS = 2e9  # for such an image: of a network so small, loading another library takes longer than a series saves
 SERIES_SLICES = 100  # that a process segments: over so many, a fast runtime makes up for loading and preparing itself
+CPU_INFO = Path("/proc/cpuinfo")
+KIND_OF_PROCESSOR = ("model", "flags", "CPU part", "Features")  # lines of it, the last two on ARM
 RUNS = 3  # after the first, which sets things up; the fastest counts
 # Root of the mean squared difference from torch's fp32 scores, in standard deviations of these. Rounding to bfloat16 in some
 # twenty layers gives 0.005 to 0.02, another order of sums in fp32 below 1e-5; a wrong result gives about 1. Eight bits are made
@@ -166,12 +168,14 @@ def _file(digest: str, device: torch.device, candidates: list[Choice]) -> Path:
 
 
 def _processor(device: torch.device) -> str:
+    """Of which kind it is. Virtual machines give one name to processors that compute by different instructions: these count."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name())
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        text = CPU_INFO.read_text(encoding="utf-8", errors="replace")
+        facts = [line for line in text.partition("\n\n")[0].splitlines() if line.startswith(KIND_OF_PROCESSOR)]
+        if facts:
+            return "\n".join(facts)
     return platform.processor() or platform.machine()
 
 

@@ -9,7 +9,7 @@ hold: a runtime that knows how computes in integers between them."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,13 @@ OPSET = 17  # of 2022: both runtimes have read it for years
 IR_VERSION = 8  # of the same year
 INPUT, OUTPUT = "image", "scores"
 CONSTANT = "constant_"  # a tensor that begins so
+
+
+class Beside(NamedTuple):
+    """Two images of as many channels each, (B, C, H, W), that are one of 2 C channels, without having been copied into one."""
+
+    skip: str
+    raised: str
 
 
 def onnx_model(network: OriginalUNet, ranges: Ranges | None = None, *, fewer_products: bool = False) -> bytes:
@@ -56,8 +63,8 @@ def onnx_model(network: OriginalUNet, ranges: Ranges | None = None, *, fewer_pro
     x = graph.two_convolutions(bottleneck, x)  # here, rows may be odd in number, and begin with any: see `winograd.py`
     for up, block, crop in zip(plain.up_convolutions, decoders, crops, strict=True):
         raised = graph.convolution("ConvTranspose", up, graph.whole(x), strides=[2, 2])  # type: ignore[arg-type]
-        x = graph.beside(graph.cropped(skips.pop(), crop), graph.stepped(raised, block[0]))
-        x = graph.two_convolutions(block, x, fewer_products)
+        joined = graph.beside(graph.cropped(skips.pop(), crop), raised, _convolutions(block)[0])
+        x = graph.two_convolutions(block, joined, fewer_products)
     graph.convolution("Conv", plain.scores, graph.whole(x), output=OUTPUT)
     return bytes(graph.model(onnx, plain).SerializeToString())
 
@@ -74,6 +81,12 @@ def _side_before(table: list[Step], place: int) -> int:
     return table[place - 1].side
 
 
+def _convolutions(block: nn.Module) -> list[nn.Conv2d]:
+    from torch import nn
+
+    return [layer for layer in block.children() if isinstance(layer, nn.Conv2d)]
+
+
 class _Graph:
     """Nodes in order; each is named by its output, so that every tensor has a name that says where it comes from."""
 
@@ -83,18 +96,17 @@ class _Graph:
         self.constants: list[Any] = []
         self.in_steps: set[str] = set()  # tensors that hold no other numbers than 256 of a range
 
-    def two_convolutions(self, block: nn.Module, x: str | Rows, fewer_products: bool = False) -> str | Rows:
-        from torch import nn
+    def two_convolutions(self, block: nn.Module, x: str | Rows | Beside, fewer_products: bool = False) -> str | Rows:
+        first, second = _convolutions(block)
+        return self.activated(second, self.activated(first, x, fewer_products), fewer_products)
 
-        for layer in block.children():
-            if not isinstance(layer, nn.Conv2d):
-                continue
-            if fewer_products and winograd.pays(layer):
-                x = Rows(*(self.node("Relu", half) for half in winograd.convolution(self, layer, x)))
-            else:
-                padding = int(layer.padding[0])
-                x = self.node("Relu", self.convolution("Conv", layer, self.whole(x), pads=[padding] * 4))
-        return x
+    def activated(self, layer: nn.Conv2d, x: str | Rows | Beside, fewer_products: bool) -> str | Rows:
+        """A 3x3 convolution and the rectifier behind it."""
+        if isinstance(x, Beside):
+            return self.node("Relu", self.sum_of_two(layer, x))
+        if fewer_products and winograd.pays(layer):
+            return Rows(*(self.node("Relu", half) for half in winograd.convolution(self, layer, x)))
+        return self.node("Relu", self.convolution("Conv", layer, self.whole(x), pads=[int(layer.padding[0])] * 4))
 
     def whole(self, x: str | Rows) -> str:
         return winograd.joined(self, x) if isinstance(x, Rows) else x
@@ -104,12 +116,24 @@ class _Graph:
             return winograd.max_pooled(self, x)
         return self.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
 
-    def beside(self, skip: str | Rows, raised: str) -> str | Rows:
-        """Joined along the channels."""
+    def beside(self, skip: str | Rows, raised: str, layer: nn.Conv2d) -> str | Rows | Beside:
+        """Joined along the channels, for this layer; where it can add two images up, they stay two."""
+        raised = self.stepped(raised, layer)
         if isinstance(skip, Rows):
             halves = zip(skip, winograd.split(self, raised), strict=True)
             return Rows(*(self.node("Concat", *both, axis=1) for both in halves))
-        return self.node("Concat", skip, raised, axis=1)
+        if raised in self.in_steps:  # in eight bits one convolution is faster than two
+            return self.node("Concat", skip, raised, axis=1)
+        return Beside(skip, raised)
+
+    def sum_of_two(self, layer: nn.Conv2d, x: Beside) -> str:
+        """A convolution of channels beside each other: the sum of one of each half of them. It saves copying both images into
+        one, and runtimes add as they store."""
+        assert layer.bias is not None
+        skip, raised = (self.constant(half) for half in np.split(layer.weight.detach().numpy(), 2, axis=1))
+        size: dict[str, Any] = {"kernel_shape": list(layer.kernel_size), "pads": [int(layer.padding[0])] * 4}
+        first = self.node("Conv", x.skip, skip, self.constant(layer.bias.detach().numpy()), **size)
+        return self.node("Add", first, self.node("Conv", x.raised, raised, **size))
 
     def convolution(self, kind: str, layer: nn.Conv2d | nn.ConvTranspose2d, x: str, output: str = "", **attributes: Any) -> str:
         assert layer.bias is not None
