@@ -20,7 +20,7 @@ def main() -> int:
     for variable in ("raw", "preprocessed", "results"):
         (folder / variable).mkdir(parents=True, exist_ok=True)
         os.environ[f"nnUNet_{variable}"] = str(folder / variable)
-    os.environ.update(nnUNet_def_n_proc="1", nnUNet_compile="false")
+    os.environ.update(nnUNet_def_n_proc=str(len(os.sched_getaffinity(0))))  # also the most threads that its network gets
     if what == "prepare":
         prepare(folder, Path(rest[0]), Path(rest[1]), organs=int(rest[2]))
     else:
