@@ -42,8 +42,13 @@ def blocks(network: OriginalUNet) -> list[nn.Sequential]:
     return [*network.encoders, network.bottleneck, *network.decoders]  # type: ignore[list-item]
 
 
+def convolutions(block: nn.Sequential) -> list[nn.Conv2d]:
+    """The two of a pair."""
+    return [layer for layer in block if isinstance(layer, nn.Conv2d)]
+
+
 def _convolutions(network: OriginalUNet) -> list[nn.Conv2d]:
-    return [layer for block in blocks(network) for layer in block if isinstance(layer, nn.Conv2d)]
+    return [layer for block in blocks(network) for layer in convolutions(block)]
 
 
 def _pairs(network: OriginalUNet) -> tuple[list[nn.Conv2d], list[nn.BatchNorm2d | None]]:

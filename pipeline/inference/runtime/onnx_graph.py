@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ...network.folded import blocks, folded
+from ...network.folded import blocks, convolutions, folded
 from ...network.ranges import Ranges
 from ...network.sizes import Step, steps
 from ...network.unet import OriginalUNet
@@ -50,7 +50,8 @@ def onnx_model(network: OriginalUNet, ranges: Ranges | None = None, *, fewer_pro
     assert not (ranges and fewer_products)
     graph = _Graph({layer: name for name, layer in plain.named_modules()}, ranges or {})
     crops = _crops(plain)
-    encoders, bottleneck, decoders = blocks(plain)[: len(crops)], plain.bottleneck, blocks(plain)[len(crops) + 1 :]
+    pairs = blocks(plain)
+    encoders, bottleneck, decoders = pairs[: len(crops)], pairs[len(crops)], pairs[len(crops) + 1 :]
     x: str | Rows = INPUT
     skips: list[str | Rows] = []
     for block in encoders:
@@ -63,7 +64,7 @@ def onnx_model(network: OriginalUNet, ranges: Ranges | None = None, *, fewer_pro
     x = graph.two_convolutions(bottleneck, x)  # here, rows may be odd in number, and begin with any: see `winograd.py`
     for up, block, crop in zip(plain.up_convolutions, decoders, crops, strict=True):
         raised = graph.convolution("ConvTranspose", up, graph.whole(x), strides=[2, 2])  # type: ignore[arg-type]
-        joined = graph.beside(graph.cropped(skips.pop(), crop), raised, _convolutions(block)[0])
+        joined = graph.beside(graph.cropped(skips.pop(), crop), raised, convolutions(block)[0])
         x = graph.two_convolutions(block, joined, fewer_products)
     graph.convolution("Conv", plain.scores, graph.whole(x), output=OUTPUT)
     return bytes(graph.model(onnx, plain).SerializeToString())
@@ -81,12 +82,6 @@ def _side_before(table: list[Step], place: int) -> int:
     return table[place - 1].side
 
 
-def _convolutions(block: nn.Module) -> list[nn.Conv2d]:
-    from torch import nn
-
-    return [layer for layer in block.children() if isinstance(layer, nn.Conv2d)]
-
-
 class _Graph:
     """Nodes in order; each is named by its output, so that every tensor has a name that says where it comes from."""
 
@@ -96,8 +91,8 @@ class _Graph:
         self.constants: list[Any] = []
         self.in_steps: set[str] = set()  # tensors that hold no other numbers than 256 of a range
 
-    def two_convolutions(self, block: nn.Module, x: str | Rows | Beside, fewer_products: bool = False) -> str | Rows:
-        first, second = _convolutions(block)
+    def two_convolutions(self, block: nn.Sequential, x: str | Rows | Beside, fewer_products: bool = False) -> str | Rows:
+        first, second = convolutions(block)
         return self.activated(second, self.activated(first, x, fewer_products), fewer_products)
 
     def activated(self, layer: nn.Conv2d, x: str | Rows | Beside, fewer_products: bool) -> str | Rows:
