@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,12 @@ from pipeline.handout.formats import chosen_formats
 from pipeline.handout.outlines import outlines
 from pipeline.handout.planes import source_planes
 from pipeline.handout.rtstruct import verify_rtstruct
-from pipeline.handout.seg import verify_seg
+from pipeline.handout.seg import verify_seg, write_seg
+from pipeline.handout.seg_frames import append_frames
 from pipeline.handout.study import study_of
+from pipeline.inference.prediction import Prediction, structure_volumes
 from pipeline.io.read import read_volume
+from pipeline.labels import label_table
 
 
 def flip_a_bit(dataset: Dataset) -> None:
@@ -58,6 +63,34 @@ def test_a_faulty_seg_is_found(fault, tmp_path: Path) -> None:
     dataset.save_as(tmp_path / "faulty.dcm")
     with pytest.raises(RuntimeError, match=r"(of|in) the written SEG"):
         verify_seg(tmp_path / "faulty.dcm", study, planes)
+
+
+def test_memory_does_not_grow_with_the_frames_of_a_seg(tmp_path: Path) -> None:
+    """As objects they took 17 MB; what the slices take, whatever is in them, is 2 MB."""
+    image = read_volume(save(volume_datasets(np.zeros((30, 24, 22), dtype=np.uint16)), tmp_path / "in"))
+    table = label_table({f"organ {number}": number for number in range(1, 41)})
+    rows = np.arange(1, 25)[None, :, None] + 20 * (np.arange(22)[:, None, None] > 10)
+    labels = replace(image, array=np.broadcast_to(rows.clip(max=40), image.shape).astype(np.uint8, order="F"))
+    prediction = Prediction(image=image, labels=labels, table=table, structures=structure_volumes(labels, table))
+    study = study_of(image.source)
+    write_seg(prediction, study, tmp_path / "once.dcm")  # loads what stays
+    tracemalloc.start()
+    try:
+        write_seg(prediction, study, tmp_path / "again.dcm")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert dcmread(tmp_path / "again.dcm").NumberOfFrames == 40 * 30
+    assert peak < 4e6
+
+
+def test_more_pixels_than_an_object_can_hold_are_refused(tmp_path: Path) -> None:
+    prediction, written = handed_out(series("plain", tmp_path / "in")[0], tmp_path / "out")
+    study, planes = study_of(prediction.image.source), np.ones((1, 512, 512), dtype=np.uint8)
+    like = dcmread(written / "mask.seg.dcm").PerFrameFunctionalGroupsSequence[0]
+    with pytest.raises(UserError, match=r"no more than 4 GiB; 131072 frames of 512 x 512 are more.*--no-seg"):
+        append_frames(tmp_path / "mask.seg.dcm", [(0, 0)] * 131072, planes, study, like)
+    assert not (tmp_path / "mask.seg.dcm").exists()
 
 
 def move_a_point(contour: Dataset) -> None:

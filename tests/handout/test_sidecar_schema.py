@@ -17,6 +17,7 @@ from PIL import Image
 from pipeline.cli.main import main
 from pipeline.handout.folder import write_prediction
 from pipeline.inference.prediction import Prediction, structure_volumes
+from pipeline.inference.runtime.catalogue import RUNTIMES
 from pipeline.io.volume import Volume
 from pipeline.labels import label_table
 
@@ -56,6 +57,12 @@ def test_sidecars_of_the_command_fit_with_all_that_it_adds(tmp_path: Path) -> No
     said = fits(tmp_path / "out" / "cells")
     assert set(said["timings_s"]) == {"read", "segment", "write", "page"}
     assert set(said["provenance"]) == set(SCHEMA["properties"]["provenance"]["properties"])
+
+
+def test_the_schema_allows_each_runtime_in_each_precision() -> None:
+    said = SCHEMA["properties"]["provenance"]["properties"]
+    assert set(said["runtime"]["enum"]) == set(RUNTIMES)
+    assert set(said["precision"]["enum"]) == {precision for row in RUNTIMES.values() for precision in row.precisions}
 
 
 def test_the_schema_allows_no_key_that_it_does_not_name(tmp_path: Path) -> None:
