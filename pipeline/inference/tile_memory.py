@@ -17,7 +17,7 @@ SMALLEST_OUTPUT = 64  # px of a tile of a network that loses its border: with le
 BYTES_PER_NUMBER: dict[Precision, int] = {"fp32": 4, "bf16": 2, "int8": 2}
 ROOM = 1.6  # what a tile really takes, of what its tensors need: torch takes 1.3 to 1.6, OpenVINO 1.0
 LIBRARIES = 300_000_000  # that are loaded to write and to draw; seen on Linux
-BYTES_PER_VOXEL = 2  # the label, and at most as much again while a SEG is made, or the mask read back
+BYTES_PER_VOXEL = 2  # the label, and as much again while the mask is read back
 BYTES_PER_MAP = 14  # of a probability: as float16, as float32 to be written, and read back as such
 
 
