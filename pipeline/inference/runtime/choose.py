@@ -32,7 +32,7 @@ from ...network.unet import OriginalUNet
 from .catalogue import RUNTIMES, check, lacks, started
 from .converted import Converted, cache_folder
 
-CHOICE_FORMAT = 4
+CHOICE_FORMAT = 5
 OUTPUT_PX = 256  # of the image that is tried: the work of a slice without its cost
 SMALL_FLOPS = 2e9  # for such an image: of a network so small, loading another library takes longer than a series saves
 SERIES_SLICES = 100  # that a process segments: over so many, a fast runtime makes up for loading and preparing itself

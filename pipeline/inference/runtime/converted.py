@@ -17,7 +17,7 @@ from ...network.ranges import Ranges
 from ...network.unet import OriginalUNet
 from .onnx_graph import onnx_model
 
-GRAPH_FORMAT = 3  # of what `onnx_graph` writes: a change there that matters raises it
+GRAPH_FORMAT = 4  # of what `onnx_graph` writes: a change there that matters raises it
 
 
 def cache_folder() -> Path:

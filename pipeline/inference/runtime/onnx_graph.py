@@ -18,7 +18,7 @@ from ...network.ranges import Ranges
 from ...network.sizes import Step, steps
 from ...network.unet import OriginalUNet
 from . import winograd
-from .winograd import Rows
+from .winograd import Quarters
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,8 +52,8 @@ def onnx_model(network: OriginalUNet, ranges: Ranges | None = None, *, fewer_pro
     crops = _crops(plain)
     pairs = blocks(plain)
     encoders, bottleneck, decoders = pairs[: len(crops)], pairs[len(crops)], pairs[len(crops) + 1 :]
-    x: str | Rows = INPUT
-    skips: list[str | Rows] = []
+    x: str | Quarters = INPUT
+    skips: list[str | Quarters] = []
     for block in encoders:
         x = graph.two_convolutions(block, x, fewer_products)
         if isinstance(x, str):
@@ -63,8 +63,7 @@ def onnx_model(network: OriginalUNet, ranges: Ranges | None = None, *, fewer_pro
         x = graph.max_pooled(x)
     x = graph.two_convolutions(bottleneck, x)  # here, rows may be odd in number, and begin with any: see `winograd.py`
     for up, block, crop in zip(plain.up_convolutions, decoders, crops, strict=True):
-        raised = graph.convolution("ConvTranspose", up, graph.whole(x), strides=[2, 2])  # type: ignore[arg-type]
-        joined = graph.beside(graph.cropped(skips.pop(), crop), raised, convolutions(block)[0])
+        joined = graph.beside(graph.cropped(skips.pop(), crop), up, x, convolutions(block)[0])  # type: ignore[arg-type]
         x = graph.two_convolutions(block, joined, fewer_products)
     graph.convolution("Conv", plain.scores, graph.whole(x), output=OUTPUT)
     return bytes(graph.model(onnx, plain).SerializeToString())
@@ -91,32 +90,39 @@ class _Graph:
         self.constants: list[Any] = []
         self.in_steps: set[str] = set()  # tensors that hold no other numbers than 256 of a range
 
-    def two_convolutions(self, block: nn.Sequential, x: str | Rows | Beside, fewer_products: bool = False) -> str | Rows:
+    def two_convolutions(
+        self, block: nn.Sequential, x: str | Quarters | Beside, fewer_products: bool = False
+    ) -> str | Quarters:
         first, second = convolutions(block)
         return self.activated(second, self.activated(first, x, fewer_products), fewer_products)
 
-    def activated(self, layer: nn.Conv2d, x: str | Rows | Beside, fewer_products: bool) -> str | Rows:
+    def activated(self, layer: nn.Conv2d, x: str | Quarters | Beside, fewer_products: bool) -> str | Quarters:
         """A 3x3 convolution and the rectifier behind it."""
         if isinstance(x, Beside):
             return self.node("Relu", self.sum_of_two(layer, x))
         if fewer_products and winograd.pays(layer):
-            return Rows(*(self.node("Relu", half) for half in winograd.convolution(self, layer, x)))
+            quarters = winograd.split(self, x) if isinstance(x, str) else x
+            return Quarters(*(self.node("Relu", part) for part in winograd.convolution(self, layer, quarters)))
         return self.node("Relu", self.convolution("Conv", layer, self.whole(x), pads=[int(layer.padding[0])] * 4))
 
-    def whole(self, x: str | Rows) -> str:
-        return winograd.joined(self, x) if isinstance(x, Rows) else x
+    def whole(self, x: str | Quarters) -> str:
+        return winograd.joined(self, x) if isinstance(x, Quarters) else x
 
-    def max_pooled(self, x: str | Rows) -> str:
-        if isinstance(x, Rows):
+    def max_pooled(self, x: str | Quarters) -> str:
+        if isinstance(x, Quarters):
             return winograd.max_pooled(self, x)
         return self.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
 
-    def beside(self, skip: str | Rows, raised: str, layer: nn.Conv2d) -> str | Rows | Beside:
-        """Joined along the channels, for this layer; where it can add two images up, they stay two."""
+    def beside(
+        self, skip: str | Quarters, up: nn.ConvTranspose2d, x: str | Quarters, layer: nn.Conv2d
+    ) -> str | Quarters | Beside:
+        """The skip, and the image at twice its rows and columns, joined along the channels for this layer; where it can add two
+        images up, they stay two."""
+        if isinstance(skip, Quarters):
+            both = zip(skip, winograd.raised(self, up, self.whole(x)), strict=True)
+            return Quarters(*(self.node("Concat", *parts, axis=1) for parts in both))
+        raised = self.convolution("ConvTranspose", up, self.whole(x), strides=[2, 2])
         raised = self.stepped(raised, layer)
-        if isinstance(skip, Rows):
-            halves = zip(skip, winograd.split(self, raised), strict=True)
-            return Rows(*(self.node("Concat", *both, axis=1) for both in halves))
         if raised in self.in_steps:  # in eight bits one convolution is faster than two
             return self.node("Concat", skip, raised, axis=1)
         return Beside(skip, raised)
@@ -159,8 +165,8 @@ class _Graph:
         zeros = np.zeros(len(scales), dtype=np.int8)
         return self.node("DequantizeLinear", self.constant(whole), self.constant(scales), self.constant(zeros), axis=axis)
 
-    def cropped(self, x: str | Rows, crop: int) -> str | Rows:
-        if isinstance(x, Rows):
+    def cropped(self, x: str | Quarters, crop: int) -> str | Quarters:
+        if isinstance(x, Quarters):
             return winograd.cropped(self, x, crop)
         if crop == 0:
             return x
