@@ -39,7 +39,7 @@ def write_seg(prediction: Prediction, study: Study, path: Path) -> None:
     Args:
         prediction: of a volume read from DICOM.
         study: of `study_of(prediction.image.source)`.
-    Raises: RuntimeError where the written file does not hold the labels, voxel by voxel.
+    Raises: RuntimeError where the written file does not hold the labels, voxel by voxel; UserError where one file cannot.
     """
     planes = source_planes(prediction)
     frames = frames_of(planes, len(prediction.table.structures))

@@ -121,8 +121,7 @@ class _Graph:
         if isinstance(skip, Quarters):
             both = zip(skip, winograd.raised(self, up, self.whole(x)), strict=True)
             return Quarters(*(self.node("Concat", *parts, axis=1) for parts in both))
-        raised = self.convolution("ConvTranspose", up, self.whole(x), strides=[2, 2])
-        raised = self.stepped(raised, layer)
+        raised = self.stepped(self.convolution("ConvTranspose", up, self.whole(x), strides=[2, 2]), layer)
         if raised in self.in_steps:  # in eight bits one convolution is faster than two
             return self.node("Concat", skip, raised, axis=1)
         return Beside(skip, raised)
