@@ -194,7 +194,9 @@ class _Graph:
         shape = ["batch", network.design.out_channels, "output_rows", "output_columns"]
         scores = helper.make_tensor_value_info(OUTPUT, single, shape)
         graph = helper.make_graph(self.nodes, "original U-Net", [image], [scores], self.constants)
+        self.constants.clear()  # each step copies all weights: two copies at a time are enough
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="unet")
+        del graph
         model.ir_version = IR_VERSION
         onnx.checker.check_model(model)
         return model
