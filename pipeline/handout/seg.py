@@ -21,7 +21,7 @@ from ..inference.prediction import Prediction
 from ..io.dicom.stack import frame_plane
 from ..labels import Structure
 from .planes import object_uid, plane_of_structure, source_planes
-from .seg_frames import READ_AT_ONCE, append_frames, frames_of, read_frames
+from .seg_frames import READ_AT_ONCE, append_frames, decimals, frames_of, read_frames
 from .study import ALWAYS, Study, add_equipment, add_study, described, device, instances, made_uid
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def verify_seg(path: Path, study: Study, planes: np.ndarray) -> None:
     file = dcmread(path, defer_size=READ_AT_ONCE)
     shared = file.SharedFunctionalGroupsSequence[0]
     left = set(frames_of(planes, len(file.SegmentSequence)))
-    for number, (groups, pixels) in enumerate(read_frames(path), start=1):
+    for number, (groups, pixels) in enumerate(read_frames(path, file), start=1):
         source = groups.DerivationImageSequence[0].SourceImageSequence[0]
         k = slices[(source.ReferencedSOPInstanceUID, source.get("ReferencedFrameNumber"))]
         segment = (groups if "SegmentIdentificationSequence" in groups else shared).SegmentIdentificationSequence[0]
@@ -156,12 +156,10 @@ def _coded(scheme: str, value: str, meaning: str) -> object:
 def _stand_ins(study: Study) -> list[Dataset]:
     """A header a source slice with nothing but what highdicom looks at."""
     from pydicom.dataset import Dataset
-    from pydicom.valuerep import format_number_as_ds
 
-    orientation = [format_number_as_ds(float(c)) for c in _orientation(study)]
-    first = study.headers[0].frame
-    spacing = [format_number_as_ds(float(mm)) for mm in first.pixel_spacing or ()]
-    thickness = format_number_as_ds(_thickness_mm(study))
+    orientation = decimals(_orientation(study))
+    spacing = decimals(study.headers[0].frame.pixel_spacing or ())
+    (thickness,) = decimals([_thickness_mm(study)])
     found = []
     for k, header in enumerate(study.headers):
         item = Dataset()
@@ -172,7 +170,7 @@ def _stand_ins(study: Study) -> list[Dataset]:
         item.SeriesInstanceUID, item.Modality = study.series_uid, header.frame.modality or "OT"
         item.Rows = item.Columns = TINY
         item.ImageOrientationPatient, item.PixelSpacing, item.SliceThickness = orientation, spacing, thickness
-        item.ImagePositionPatient = [format_number_as_ds(float(mm)) for mm in header.frame.position or ()]
+        item.ImagePositionPatient = decimals(header.frame.position or ())
         found.append(item)
     return found
 

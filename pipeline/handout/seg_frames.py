@@ -6,7 +6,7 @@ As objects in memory, the frames of a long series with many structures would tak
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,12 +54,14 @@ def append_frames(path: Path, frames: Sequence[Frame], planes: np.ndarray, study
         file.write(bytes(length - written))
 
 
-def read_frames(path: Path) -> Iterator[tuple[Dataset, np.ndarray]]:
-    """The functional groups and the pixels, bool (rows, columns), of each frame."""
-    from pydicom import dcmread
+def read_frames(path: Path, dataset: Dataset) -> Iterator[tuple[Dataset, np.ndarray]]:
+    """The functional groups and the pixels, bool (rows, columns), of each frame.
+
+    Args:
+        dataset: of this file, read with `defer_size=READ_AT_ONCE`.
+    """
     from pydicom.filereader import read_sequence_item
 
-    dataset = dcmread(path, defer_size=READ_AT_ONCE)
     described, stored = (dataset.get_item(tag, keep_deferred=True) for tag in (PER_FRAME, PIXEL_DATA))
     size, number = dataset.Rows * dataset.Columns, 0
     with path.open("rb") as groups, path.open("rb") as pixels:
@@ -78,7 +80,6 @@ def _descriptions(frames: Sequence[Frame], study: Study, like: Dataset) -> Itera
     """The items of the Per-Frame Functional Groups Sequence (PS3.3 C.7.6.16)."""
     from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_dataset
-    from pydicom.valuerep import format_number_as_ds
 
     ranks = {k: rank for rank, k in enumerate(sorted({k for _, k in frames}), start=1)}
     derivation = like.DerivationImageSequence[0]
@@ -90,8 +91,7 @@ def _descriptions(frames: Sequence[Frame], study: Study, like: Dataset) -> Itera
         source.SpatialLocationsPreserved = usual.SpatialLocationsPreserved
         derivation.SourceImageSequence = [source]
         like.FrameContentSequence[0].DimensionIndexValues = [position + 1, ranks[k]]
-        place = [format_number_as_ds(float(mm)) for mm in header.frame.position or ()]
-        like.PlanePositionSequence[0].ImagePositionPatient = place
+        like.PlanePositionSequence[0].ImagePositionPatient = decimals(header.frame.position or ())
         if "SegmentIdentificationSequence" in like:  # one structure alone is named for all frames
             like.SegmentIdentificationSequence[0].ReferencedSegmentNumber = position + 1
         item = DicomBytesIO()
@@ -109,6 +109,13 @@ def _pixels(frames: Sequence[Frame], planes: np.ndarray) -> Iterator[bytes]:
         yield np.packbits(bits[:whole], bitorder="little").tobytes()
         left = bits[whole:]
     yield np.packbits(left, bitorder="little").tobytes()
+
+
+def decimals(numbers: Iterable[float]) -> list[str]:
+    """As decimal strings of at most 16 characters (PS3.5 6.2)."""
+    from pydicom.valuerep import format_number_as_ds
+
+    return [format_number_as_ds(float(number)) for number in numbers]
 
 
 def _head(tag: tuple[int, int], kind: bytes, length: int) -> bytes:
